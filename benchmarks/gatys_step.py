@@ -1,0 +1,196 @@
+"""Times one step of the pixel route.
+
+Usage: python benchmarks/gatys_step.py [--sizes 128 256] [--networks vgg19] [--precisions float32]
+       [--optimizers adam lbfgs] [--steps 10] [--json FILE]
+
+Each configuration runs in a process of its own, so that its peak memory is its own: the device's
+where the device counts it, the process's resident memory otherwise. A step of L-BFGS evaluates the
+objective several times; the table says how often on average. Pictures are square and made of seeded
+noise, since how long a step takes does not depend on what they show.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import nstjax
+from nstjax.errors import NstjaxError
+from nstjax.files import write_whole
+from nstjax.gatys.steps import State, first_state, rates_of, run_chunk
+from nstjax.images import resize_image
+from nstjax.objective import Inputs, Targets, content_targets, structure_of, style_targets
+from nstjax.objective import weights_of as term_weights_of
+from nstjax.recipes import get_recipe
+from nstjax.settings import OPTIMIZERS, PRECISIONS, Recipe, override
+from nstjax.vgg import VGG, Weights, layer_names, load_weights
+from nstjax.vgg.layers import CONVOLUTIONS
+
+RECIPE = "tensorflow"
+COLUMNS = {
+    "network": "{}",
+    "size": "{}",
+    "precision": "{}",
+    "optimizer": "{}",
+    "weights": "{}",
+    "compile_s": "{:.2f}",
+    "median_s": "{:.4f}",
+    "min_s": "{:.4f}",
+    "max_s": "{:.4f}",
+    "evaluations_per_step": "{:.2f}",
+    "peak_mib": "{:.0f}",
+}
+
+
+def main() -> None:
+    """Reads the command line, measures every combination and prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256], help="pixels a side")
+    parser.add_argument("--networks", nargs="+", default=["vgg19"], choices=list(CONVOLUTIONS))
+    parser.add_argument("--precisions", nargs="+", default=["float32"], choices=PRECISIONS)
+    # SciPy drives L-BFGS-B from the host, one evaluation at a time: it has no step to time.
+    choices = [name for name in OPTIMIZERS if name != "lbfgs-b"]
+    parser.add_argument("--optimizers", nargs="+", default=["adam", "lbfgs"], choices=choices)
+    parser.add_argument("--steps", type=int, default=10, help="timed steps (default: 10)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(**json.loads(options.one))))
+        return
+    settings = [
+        {"network": n, "size": s, "precision": p, "optimizer": o, "steps": options.steps}
+        for n in options.networks
+        for s in options.sizes
+        for p in options.precisions
+        for o in options.optimizers
+    ]
+    results = []
+    print_row(list(COLUMNS))
+    for setting in settings:
+        result = in_own_process(setting)
+        results.append(result)
+        print_row([text.format(result[name]) for name, text in COLUMNS.items()])
+    if options.json:
+        data = {"recipe": RECIPE, "machine": machine(), "versions": versions(), "results": results}
+        write_whole(options.json, json.dumps(data, indent=2).encode())
+
+
+def print_row(cells: list[str]) -> None:
+    """Prints one line of the table, at once."""
+    print(*(f"{cell:>{max(8, len(name))}}" for cell, name in zip(cells, COLUMNS, strict=True)))
+    sys.stdout.flush()
+
+
+def in_own_process(setting: dict[str, Any]) -> dict[str, Any]:
+    """Measures one configuration in a new process."""
+    command = [sys.executable, __file__, "--one", json.dumps(setting)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if run.returncode:
+        sys.exit(f"{setting} failed: see above")
+    return json.loads(run.stdout)
+
+
+def measure(
+    *, network: str, size: int, precision: str, optimizer: str, steps: int
+) -> dict[str, Any]:
+    """Compiles one configuration and times its steps, one by one."""
+    recipe = override(get_recipe(RECIPE), network=network, precision=precision, optimizer=optimizer)
+    weights = find_weights(network)
+    structure = structure_of(recipe, weights.preprocessing)
+    inputs, content = inputs_of(recipe, weights, size)
+    rates, count = rates_of(recipe), jnp.int32(1)
+    state = first_state(recipe, content * recipe.pixel_range, rates)
+    begin = time.perf_counter()
+    lowered = run_chunk.lower(
+        structure, optimizer, recipe.history_size, inputs, rates, state, count
+    )
+    compiled = lowered.compile()
+    compile_s = time.perf_counter() - begin
+
+    def step(state: State) -> State:
+        return jax.block_until_ready(compiled(inputs, rates, state, count)[0])
+
+    state = step(step(state))  # the start's evaluation, and a step to warm up
+    before = int(state.evaluations)
+    seconds = []
+    for _ in range(steps):
+        begin = time.perf_counter()
+        state = step(state)
+        seconds.append(time.perf_counter() - begin)
+    return {
+        "network": network,
+        "size": size,
+        "precision": precision,
+        "optimizer": optimizer,
+        "steps": steps,
+        "weights": weights.sha256[:8],
+        "device": jax.devices()[0].device_kind,
+        "compile_s": compile_s,
+        "median_s": statistics.median(seconds),
+        "min_s": min(seconds),
+        "max_s": max(seconds),
+        "evaluations_per_step": (int(state.evaluations) - before) / steps,
+        **peak_memory(),
+    }
+
+
+def find_weights(network: str) -> Weights:
+    """Real weights if they are on this machine, seeded random ones otherwise."""
+    os.environ["NSTJAX_OFFLINE"] = "1"
+    try:
+        return load_weights(network)
+    except NstjaxError:
+        vgg = VGG(network, layers=layer_names(network)[-1:])
+        params = vgg.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+        return Weights(network, "caffe", jax.device_get(params), top=False, sha256="random")
+
+
+def inputs_of(recipe: Recipe, weights: Weights, size: int) -> tuple[Inputs, jax.Array]:
+    """The numbers of an objective between two smooth pictures of noise, and the first of them."""
+    noise = np.random.default_rng(0).random((2, 1, 8, 8, 3), np.float32)
+    content, style = (jnp.asarray(resize_image(coarse, size, size)) for coarse in noise)
+    structure, params = structure_of(recipe, weights.preprocessing), jax.device_put(weights.params)
+    targets = Targets(
+        jax.jit(content_targets, static_argnums=0)(structure, params, content),
+        jax.jit(style_targets, static_argnums=0)(structure, params, style),
+    )
+    return Inputs(params, targets, term_weights_of(recipe)), content
+
+
+def peak_memory() -> dict[str, Any]:
+    """The peak memory of this process so far, in MiB, and whose memory that is."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return {"peak_mib": stats["peak_bytes_in_use"] / 2**20, "peak_of": "device"}
+    import resource  # absent on Windows
+
+    unit = 1 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak_mib": peak / 2**20, "peak_of": "process"}
+
+
+def machine() -> dict[str, Any]:
+    """What the results depend on besides the device."""
+    return {"platform": platform.platform(), "cores": os.cpu_count()}
+
+
+def versions() -> dict[str, str]:
+    """What computed the results."""
+    libraries = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    return {"python": platform.python_version(), "nstjax": nstjax.__version__, **libraries}
+
+
+if __name__ == "__main__":
+    main()

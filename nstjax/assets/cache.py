@@ -1,0 +1,70 @@
+"""The user's cache folder, and files that appear in it complete or not at all."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+from nstjax.errors import NstjaxError
+from nstjax.files import replacing
+
+
+def cache_path() -> Path:
+    """Returns the cache folder, which need not exist: `$NSTJAX_CACHE`, or the system's own."""
+    chosen = os.environ.get("NSTJAX_CACHE")
+    return (
+        Path(os.path.expanduser(chosen)).absolute()
+        if chosen
+        else platformdirs.user_cache_path("nstjax")
+    )
+
+
+def cache_dir() -> Path:
+    """Returns the cache folder, creating it where it is missing.
+
+    Returns:
+        `$NSTJAX_CACHE` where that is set, and the system's cache folder for `nstjax` otherwise.
+
+    Raises:
+        NstjaxError: the folder cannot be created.
+    """
+    folder = cache_path()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NstjaxError(
+            f"cannot create the cache folder {folder} ({error.strerror}): "
+            "set NSTJAX_CACHE to a folder that can be written"
+        ) from error
+    return folder
+
+
+def cached_file(name: str, make: Callable[[Path], object]) -> Path | None:
+    """Returns a file of the cache, making it first where it is absent.
+
+    Two processes may make the same file at once: each writes its own, and each sees a whole one.
+
+    Args:
+        name: the file's name within the cache; one name must always mean the same content, so it
+            carries whatever the content depends on.
+        make: writes the file to the temporary path it is given, which has the same name.
+
+    Returns:
+        The file's path, or None where the cache cannot be written (`OSError` from `make`
+        included): the caller then does without. Other errors of `make` pass through.
+
+    Example:
+        >>> cached_file("two.txt", lambda path: path.write_text("2"))  # doctest: +SKIP
+        PosixPath('/home/me/.cache/nstjax/two.txt')
+    """
+    target = cache_path() / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A crash of the machine can leave a file without its content.
+        if not target.is_file() or target.stat().st_size == 0:
+            with replacing(target) as temporary:
+                make(temporary)
+    except OSError:
+        return None
+    return target

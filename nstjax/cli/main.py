@@ -1,0 +1,102 @@
+"""Finds the command, runs it, and turns what went wrong into one line and an exit code."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import nstjax
+from nstjax.errors import NstjaxError, unknown_choice
+
+DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+
+# Each module has `add_arguments(parser)` and `run(options) -> exit code`.
+COMMANDS = {
+    "stylize": ("nstjax.cli.stylize", "paint photographs in the style of a painting"),
+    "classify": ("nstjax.cli.classify", "name what a picture shows, to check the network"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, with the nearest option suggested."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message as an error for people."""
+        raise NstjaxError(f"{message} (see {self.prog} --help)")
+
+    def parse_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Parses, refusing what is left over."""
+        options, extra = self.parse_known_args(args, namespace)
+        if extra:
+            near = difflib.get_close_matches(extra[0], self._option_string_actions, n=1)
+            self.error(
+                f"unknown option {extra[0]}" + (f": did you mean {near[0]}?" if near else "")
+            )
+        return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `nstjax COMMAND …`.
+
+    Args:
+        arguments: the words after the program's name; None takes the process's own.
+
+    Returns:
+        The exit code: 0 done, 2 bad input or usage, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return fail("interrupted", INTERRUPTED)
+    except SystemExit as done:  # argparse after --help and --version
+        return int(done.code or 0)
+    except NstjaxError as error:
+        return fail(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads on: Python's own complaint would be the only output
+        return BAD_INPUT
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        return fail("this machine has too little memory for that: use a smaller --size")
+
+
+def fail(message: str, code: int = BAD_INPUT) -> int:
+    """Prints a message as one line on stderr.
+
+    Args:
+        message: what was wrong and what to do.
+        code: the exit code.
+
+    Returns:
+        The code.
+    """
+    print(f"nstjax: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    name, *rest = arguments or ["--help"]
+    if name in COMMANDS:
+        module, summary = COMMANDS[name]
+        command = import_module(module)  # only the command that runs is imported
+        parser = Parser(prog=f"nstjax {name}", description=summary.capitalize() + ".")
+        command.add_arguments(parser)
+        return command.run(parser.parse_args(rest))
+    summaries = [f"  {command:10} {summary}" for command, (_, summary) in COMMANDS.items()]
+    parser = Parser(
+        prog="nstjax",
+        description=nstjax.__doc__.splitlines()[0],
+        epilog="\n".join(["commands:", *summaries, "", "nstjax COMMAND --help tells more."]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nstjax {nstjax.__version__}")
+    parser.add_argument("command", metavar="COMMAND")
+    raise unknown_choice("command", parser.parse_args([name]).command, COMMANDS)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

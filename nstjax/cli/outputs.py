@@ -1,0 +1,92 @@
+"""Where what a run makes goes, without ever overwriting a picture that was given."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nstjax.errors import NstjaxError
+from nstjax.images import check_output
+
+_SUFFIX = ".png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What one run writes.
+
+    Attributes:
+        picture: the stylised picture.
+        bits: per channel.
+        save_every: also keep the picture after every so many steps.
+        history: one JSON object a step.
+        report: a sheet of the run.
+    """
+
+    picture: Path
+    bits: int = 8
+    save_every: int | None = None
+    history: Path | None = None
+    report: Path | None = None
+
+    def snapshot(self, step: int) -> Path:
+        """Returns where the picture after a step goes: beside the final one."""
+        return self.picture.with_stem(f"{self.picture.stem}-step{step:05d}")
+
+
+def output_paths(output: str | None, contents: list[Path | str], style: str) -> list[Path]:
+    """Decides where each stylised picture goes.
+
+    Without `output`, into the current folder, as PHOTO-PAINTING.png, numbered if that exists.
+
+    Args:
+        output: a file, or a folder: one that exists, or a name that ends in a separator.
+        contents: the photographs.
+        style: the painting.
+
+    Returns:
+        A path for each of `contents`, all different and none of them an input.
+
+    Raises:
+        NstjaxError: if a path cannot be written, is an input, or is one file for several pictures.
+    """
+    inputs = {os.path.realpath(path) for path in (*contents, style)}
+    if output is None:
+        names = [Path(f"{_stem(content)}-{_stem(style)}{_SUFFIX}") for content in contents]
+        return _free(names, lambda path: path.exists())
+    folder = Path(output)
+    if folder.is_dir() or output.endswith(("/", os.sep)):
+        names = [folder / f"{_stem(content)}{_SUFFIX}" for content in contents]
+        return _free(names, lambda path: os.path.realpath(path) in inputs)
+    if len(contents) > 1:
+        raise NstjaxError(
+            f"--output {output} is one file and there are {len(contents)} pictures: "
+            f"name a folder, as in --output {folder.with_suffix('')}/"
+        )
+    if os.path.realpath(output) in inputs:
+        raise NstjaxError(f"--output {output} would overwrite an input: choose another name")
+    return [check_output(output)]
+
+
+def per_picture(path: str | None, picture: Path, *, several: bool) -> Path | None:
+    """Tells the files of several pictures apart by the pictures' names."""
+    if path is None or not several:
+        return None if path is None else Path(path)
+    return Path(path).with_stem(f"{Path(path).stem}-{picture.stem}")
+
+
+def _stem(source: Path | str) -> str:
+    name = urlsplit(str(source)).path if "://" in str(source) else source
+    return Path(name).stem or "picture"
+
+
+def _free(names: list[Path], taken) -> list[Path]:
+    """Numbers the names that are taken or given twice."""
+    free: list[Path] = []
+    for name in names:
+        path, number = name, 1
+        while path in free or taken(path):
+            number += 1
+            path = name.with_stem(f"{name.stem}-{number}")
+        free.append(check_output(path))
+    return free

@@ -1,0 +1,204 @@
+"""One picture of `nstjax stylize`: the run with its bar, its snapshots and its files."""
+
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from nstjax.cli.outputs import Outputs
+from nstjax.errors import NstjaxError
+from nstjax.files import write_whole
+from nstjax.gatys import History, Progress, StylizeResult, stylize
+from nstjax.images import Picture, load_image, resize_image, save_image
+from nstjax.objective import TERMS
+from nstjax.report import save_report
+from nstjax.settings import Recipe
+from nstjax.vgg import Weights
+
+_REPORT_SNAPSHOTS = (0.05, 0.2, 0.5)  # shares of the steps; most happens early
+
+
+class Ended(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        saved: the picture's file.
+        interrupted: whether Ctrl-C ended it.
+        problem: what went wrong though a picture was saved; empty as a rule.
+    """
+
+    saved: Path
+    interrupted: bool
+    problem: str
+
+
+def stylize_one(
+    content: Path | str,
+    style: Picture,
+    recipe: Recipe,
+    weights: Weights,
+    outputs: Outputs,
+    *,
+    quiet: bool,
+) -> Ended:
+    """Stylises one picture and writes everything that was asked for.
+
+    Args:
+        content: the photograph's file or address.
+        style: the painting.
+        recipe: the settings.
+        weights: of the loss network.
+        outputs: what to write where.
+        quiet: whether to show nothing.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
+    """
+    photograph = load_image(content)
+    with stop_on_interrupt() as interrupt, _bar(recipe, content, quiet) as bar:
+        monitor = _Monitor(outputs, recipe, bar, interrupt)
+        result = stylize(
+            photograph,
+            style,
+            recipe=recipe,
+            weights=weights,
+            callback=monitor,
+            callback_every=outputs.save_every or 0,
+        )
+    saved, problem = _save(result, outputs)
+    if result.stopped and not np.isfinite(result.history[-1]["total"]):
+        problem = f"{content}: {result.stopped}: the picture before that step is in {saved}; try a "
+        problem += "smaller --learning-rate or smaller weights"
+    if outputs.history:
+        write_whole(outputs.history, _json_lines(result.history))
+    if outputs.report:
+        _save_report(outputs.report, photograph, style, monitor.kept, result)
+    if not quiet and not interrupt.requested and not problem:
+        print(_summary(saved, result))
+    return Ended(saved, interrupt.requested, problem)
+
+
+@dataclass
+class Interrupt:
+    """Whether Ctrl-C was pressed."""
+
+    requested: bool = False
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Interrupt]:
+    """Turns the first Ctrl-C into a request to stop; the second interrupts as usual.
+
+    Yields:
+        What tells whether it was pressed.
+    """
+    interrupt = Interrupt()
+    before = signal.getsignal(signal.SIGINT)
+
+    def request(signum: int, frame: FrameType | None) -> None:
+        interrupt.requested = True
+        signal.signal(signal.SIGINT, before)
+        print("\nstopping after this step; once more to stop at once", file=sys.stderr)
+
+    signal.signal(signal.SIGINT, request)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar(recipe: Recipe, content: Path | str, quiet: bool) -> Iterator[tqdm]:
+    name = Path(content).name
+    with tqdm(total=recipe.steps, desc=name, unit="step", disable=quiet, leave=False) as bar:
+        bar.set_postfix_str("compiling")
+        yield bar
+
+
+@dataclass
+class _Monitor:
+    """The callback of a run: moves the bar, keeps snapshots, and passes Ctrl-C on."""
+
+    outputs: Outputs
+    recipe: Recipe
+    bar: tqdm
+    interrupt: Interrupt
+    kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
+
+    def __call__(self, progress: Progress) -> bool:
+        entry = progress.entry
+        terms = " ".join(f"{name} {entry[name]:.3g}" for name in TERMS)
+        self.bar.set_postfix_str(f"total {entry['total']:.4g} = {terms}", refresh=False)
+        self.bar.update(progress.step - self.bar.n)
+        self._keep(progress)
+        return self.interrupt.requested
+
+    def _keep(self, progress: Progress) -> None:
+        done = progress.step / max(1, progress.steps)
+        wanted = _REPORT_SNAPSHOTS[len(self.kept) :] if self.outputs.report else ()
+        if wanted and done >= wanted[0]:
+            self.kept.append((progress.step, progress.image))
+        every = self.outputs.save_every
+        if every and progress.step and progress.step % every == 0:
+            try:
+                save_image(self.outputs.snapshot(progress.step), progress.image)
+            except NstjaxError as error:  # the run is worth more than a snapshot
+                tqdm.write(f"nstjax: {error}; going on", file=sys.stderr)
+
+
+def _save(result: StylizeResult, outputs: Outputs) -> tuple[Path, str]:
+    """Saves the picture, in the system's temporary folder if it cannot be where it should."""
+    try:
+        result.save(outputs.picture, bits=outputs.bits)
+    except NstjaxError as error:
+        rescued = Path(tempfile.gettempdir()) / outputs.picture.name
+        with suppress(NstjaxError):
+            result.save(rescued, bits=outputs.bits)
+            return rescued, f"{error}; the picture is in {rescued}"
+        raise
+    return outputs.picture, ""
+
+
+def _json_lines(history: History) -> bytes:
+    return "".join(json.dumps(entry) + "\n" for entry in history).encode()
+
+
+def _save_report(
+    path: Path,
+    content: Picture,
+    style: Picture,
+    snapshots: list[tuple[int, np.ndarray]],
+    result: StylizeResult,
+) -> None:
+    height, width = result.image.shape[1:3]
+    save_report(
+        path,
+        content=resize_image(content.pixels, height, width),
+        style=style.pixels,
+        snapshots=snapshots,
+        result=result.image,
+        history=result.history,
+        title=f"{result.settings['content']} in the style of {result.settings['style']}",
+    )
+
+
+def _summary(saved: Path, result: StylizeResult) -> str:
+    first, last = result.history[0], result.history[-1]
+    height, width = result.image.shape[1:3]
+    stopped = f" ({result.stopped})" if result.stopped else ""
+    return (
+        f"{saved}: {width}×{height}, {last['step']} steps{stopped} in {last['seconds']:.0f} s, "
+        f"objective {first['total']:.3g} → {last['total']:.3g}"
+    )

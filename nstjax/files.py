@@ -1,0 +1,89 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from nstjax.errors import NstjaxError
+
+_ABANDONED_AFTER_S = 24 * 3600.0
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Lends a temporary path that becomes `target` in one step when the block ends well.
+
+    Where the block raises, `target` is as it was and the temporary file is gone. There is no lock
+    between processes: some network file systems have none, and the last whole file to arrive is
+    as good as the first.
+
+    Args:
+        target: the file to create or replace; its folder exists.
+
+    Yields:
+        A path with the same name, in a folder of its own on the same file system.
+    """
+    target = Path(os.path.realpath(target))  # through a link, instead of replacing it
+    prefix = f".{target.name}-"
+    # A killed process cannot tidy up after itself, so the next one does.
+    for left in target.parent.glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(left)
+    # A temporary folder, not a file: those are private to the user (0600) and would stay so.
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
+        temporary = Path(folder) / target.name
+        yield temporary
+        os.replace(temporary, target)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file; until all of it is on the disk, an older one stays intact.
+
+    Args:
+        path: where to; missing folders are created.
+        data: the file's bytes.
+
+    Raises:
+        NstjaxError: the system refuses, a full disk included.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise _not_writable(path, error) from error
+
+
+def check_writable(path: Path) -> None:
+    """Tries whether a file could be written, creating the folder it is to stand in.
+
+    Args:
+        path: where to.
+
+    Raises:
+        NstjaxError: the path is a folder, or its folder cannot be created or written in.
+    """
+    try:
+        if path.is_dir():
+            raise NstjaxError(f"{path} is a folder: give the name of a file")
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent) as stream:
+            stream.write(b"\0")
+    except (OSError, ValueError) as error:
+        if isinstance(error, NstjaxError):
+            raise
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: Exception) -> NstjaxError:
+    reason = getattr(error, "strerror", None) or error
+    return NstjaxError(f"cannot write {path} ({reason}): choose a place that can be written")

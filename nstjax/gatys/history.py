@@ -1,0 +1,117 @@
+"""What a run reports while it goes on and when it ends, the same for every optimiser."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from nstjax.objective import TERMS, report_terms
+from nstjax.settings import Recipe
+
+Entry = dict[str, int | float]
+History = list[Entry]
+TOLERANCE_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: steps done.
+        steps: steps in all.
+        image: the picture so far, RGB in [0, 1], shape (1, H, W, 3).
+        entry: the newest entry of the history.
+        entries: the entries since the last report, the newest last.
+    """
+
+    step: int
+    steps: int
+    image: Float[np.ndarray, "1 h w 3"]
+    entry: Entry
+    entries: History
+
+
+# Called after every few steps; returning True ends the run there.
+Callback = Callable[[Progress], bool | None]
+
+
+class Recorder:
+    """Collects a run's history, tells the caller of it, and knows when to stop.
+
+    Attributes:
+        history: one entry a step, the start first: `step`, `total`, each term weighted (`content`,
+            …) and before its weight (`content_raw`, …), `evaluations` and `seconds` so far.
+        stopped: why the run ended before its last step; empty while it did not.
+    """
+
+    def __init__(self, recipe: Recipe, callback: Callback | None):
+        self.history: History = []
+        self.stopped = ""
+        self._recipe = recipe
+        self._weights = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
+        self._callback = callback
+        self._reported = 0
+        self._skip = False
+        self._earlier = 0
+        self._begin = time.perf_counter()
+
+    @property
+    def step(self) -> int:
+        """The steps recorded so far; -1 before the start."""
+        return len(self.history) - 1
+
+    @property
+    def evaluations(self) -> int:
+        """The evaluations recorded so far."""
+        return int(self.history[-1]["evaluations"]) if self.history else 0
+
+    def elapsed(self) -> float:
+        """Returns the seconds since the run began."""
+        return time.perf_counter() - self._begin
+
+    def begin_stage(self) -> None:
+        """Says that the next entry is of a start: the first stage's counts as step 0."""
+        self._skip = bool(self.history)
+        self._earlier = self.evaluations
+
+    def add(self, total: float, raw: dict[str, float], evaluations: int, seconds: float) -> None:
+        """Adds the next step's entry, and decides whether the run should end with it.
+
+        Args:
+            total: the objective.
+            raw: its terms before their weights.
+            evaluations: in this stage so far.
+            seconds: in this run so far.
+        """
+        if not math.isfinite(total):
+            self.stopped = f"the objective became {total} at step {self.step + 1}"
+        if self._skip and not self.stopped:
+            self._skip = False
+            return
+        entry = {"step": self.step + 1, "total": total, **report_terms(raw, self._weights)}
+        entry |= {"evaluations": self._earlier + evaluations, "seconds": round(seconds, 4)}
+        self.history.append(entry)
+        if self._stalled():
+            change = f"{self._recipe.tolerance:g} in {TOLERANCE_STEPS} steps"
+            self.stopped = f"the objective fell by less than {change}"
+
+    def _stalled(self) -> bool:
+        # Only every tenth step asks, so that the answer does not depend on how steps are grouped.
+        if not self._recipe.tolerance or self.step == 0 or self.step % TOLERANCE_STEPS:
+            return False
+        before, now = (self.history[i]["total"] for i in (-TOLERANCE_STEPS - 1, -1))
+        return before - now < self._recipe.tolerance * abs(before)
+
+    def report(self, image: Callable[[], Float[np.ndarray, "1 h w 3"]]) -> None:
+        """Calls the callback with what has been added since the last time."""
+        new = self.history[self._reported :]
+        if self._callback is None or not new:
+            return
+        self._reported = len(self.history)
+        progress = Progress(int(new[-1]["step"]), self._recipe.steps, image(), new[-1], new)
+        if self._callback(progress) and not self.stopped:
+            self.stopped = "the callback asked for it"

@@ -1,0 +1,56 @@
+"""Where the optimisation starts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nstjax.images import load_image, resize_image
+from nstjax.settings import Recipe, check_init
+from nstjax.vgg import MEAN_COLOUR
+
+
+def start_image(
+    recipe: Recipe,
+    content: Float[np.ndarray, "1 h w 3"],
+    style: Float[np.ndarray, "1 hs ws 3"],
+    preprocessing: str,
+) -> Float[Array, "1 h w 3"]:
+    """Makes the picture that the first step changes.
+
+    `recipe.init` names it: the content image, the style image or a picture file, stretched to the
+    content's size, or noise. `recipe.noise_ratio` blends noise into the first three. The noise is
+    uniform over [0, 1] where `recipe.noise_std` is None, and normal around the colour that the
+    network sees as zero otherwise.
+
+    Args:
+        recipe: the settings, of which `seed` fixes the noise.
+        content: RGB in [0, 1], shape (1, H, W, 3).
+        style: RGB in [0, 1], of any size.
+        preprocessing: of the network's weights.
+
+    Returns:
+        RGB, shape (1, H, W, 3).
+
+    Raises:
+        NstjaxError: if `recipe.init` is neither a known name nor a picture.
+    """
+    check_init(recipe.init)
+    _, height, width, _ = content.shape
+    ratio = 1.0 if recipe.init == "noise" else recipe.noise_ratio
+    if recipe.init in ("content", "noise"):
+        image = content
+    elif recipe.init == "style":
+        image = resize_image(style, height, width)
+    else:
+        image = resize_image(load_image(recipe.init).pixels, height, width)
+    if ratio == 0:
+        return jnp.asarray(image)
+    return (1 - ratio) * image + ratio * _noise(recipe, content.shape, preprocessing)
+
+
+def _noise(recipe: Recipe, shape: tuple[int, ...], preprocessing: str) -> Array:
+    key = jax.random.key(recipe.seed)
+    if recipe.noise_std is None:
+        return jax.random.uniform(key, shape)
+    return MEAN_COLOUR[preprocessing] + recipe.noise_std * jax.random.normal(key, shape)

@@ -1,0 +1,214 @@
+"""The pixel route from pictures to a picture: `stylize`."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+import nstjax
+from nstjax.gatys.history import Callback, History, Recorder
+from nstjax.gatys.loop import optimize, to_picture
+from nstjax.gatys.start import start_image
+from nstjax.images import Picture, fit_size, load_image, resize_image, save_image, to_pillow
+from nstjax.objective import (
+    Inputs,
+    Structure,
+    Targets,
+    check_pictures,
+    content_targets,
+    structure_of,
+    style_targets,
+    weights_of,
+)
+from nstjax.recipes import DEFAULT_RECIPE, get_recipe
+from nstjax.settings import Recipe, override
+from nstjax.vgg import Weights, bundled_means, load_weights, rescale
+from nstjax.vgg.network import Params
+
+Pixels = Float[np.ndarray, "1 _ _ 3"]
+
+
+@dataclass(frozen=True)
+class StylizeResult:
+    """A stylised picture and how it came about.
+
+    Attributes:
+        image: RGB in [0, 1], float32, shape (1, H, W, 3).
+        history: one entry a step, the start first; see `nstjax.gatys.Recorder`.
+        settings: everything that makes the picture again: the recipe's values, the versions of
+            what computed it, and which weights.
+        alpha: the content picture's transparency at the result's size, or None.
+        stopped: why the run ended before its last step; empty where it did not.
+    """
+
+    image: Float[np.ndarray, "1 h w 3"] = field(repr=False)
+    history: History = field(repr=False)
+    settings: dict[str, Any]
+    alpha: Float[np.ndarray, "1 h w 1"] | None = field(default=None, repr=False)
+    stopped: str = ""
+
+    def save(self, path: str | Path, *, bits: int = 8) -> None:
+        """Saves the picture with its settings; see `nstjax.images.save_image`."""
+        save_image(path, self.image, alpha=self.alpha, bits=bits, settings=self.settings)
+
+    def _repr_png_(self) -> bytes:
+        """Shows the picture in a notebook."""
+        return to_pillow(self.image, self.alpha)._repr_png_()
+
+
+def stylize(
+    content: Any,
+    style: Any,
+    *,
+    recipe: str | Recipe = DEFAULT_RECIPE,
+    weights: Weights | str | Path | None = None,
+    callback: Callback | None = None,
+    callback_every: int = 0,
+    **settings: Any,
+) -> StylizeResult:
+    """Paints a photograph in the style of a painting by optimising its pixels.
+
+    Pictures of one size share one compiled program, also over several calls.
+
+    Args:
+        content: the photograph: a path, an http(s) URL, a Pillow image, an array, or a `Picture`.
+        style: the painting, likewise.
+        recipe: a name from `nstjax.RECIPES`, or a `Recipe`.
+        weights: as `nstjax.load_weights` returns them, which saves loading them again for each of
+            several pictures; or the path of a weights file.
+        callback: called about twice a second with a `Progress`; returning True ends the run with
+            the picture so far.
+        callback_every: also calls at all multiples of this number of steps.
+        **settings: any setting of `Recipe`, such as `size=512`, `steps=500`, `style_weight=1e-2`.
+
+    Returns:
+        The picture, the history of the objective, and the settings.
+
+    Raises:
+        NstjaxError: if a picture cannot be read or is too small, a setting is not valid, or there
+            are no weights.
+
+    Example:
+        result = nstjax.stylize("photo.jpg", "painting.jpg", size=512, steps=500)
+        result.save("out.png")
+    """
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    recipe = override(recipe, **settings)
+    content_picture = _load(content)
+    style_picture = _load(style)
+    if not isinstance(weights, Weights):
+        weights = load_weights(recipe.network, path=weights)
+    params = jax.device_put(_params(recipe, weights))
+    structure = structure_of(recipe, weights.preprocessing)
+    recorder = Recorder(recipe, callback)
+    image = None
+    for size_share, steps in _stages(recipe):
+        content_pixels = _content_at(recipe, content_picture.pixels, size_share)
+        style_pixels = _style_for(recipe, style_picture.pixels, content_pixels, size_share)
+        check_pictures(structure, content_pixels.shape, style_pixels.shape)
+        if image is None:
+            image = start_image(recipe, content_pixels, style_pixels, weights.preprocessing)
+        else:
+            image = resize_image(to_picture(image), *content_pixels.shape[1:3])
+        inputs = _inputs(recipe, structure, params, content_pixels, style_pixels)
+        image = optimize(
+            recipe,
+            structure,
+            inputs,
+            jnp.asarray(image, jnp.float32),
+            steps=steps,
+            recorder=recorder,
+            every=callback_every,
+        )
+        if recorder.stopped:
+            break
+    assert image is not None  # a schedule has at least one stage
+    picture = to_picture(image)
+    alpha = content_picture.alpha
+    return StylizeResult(
+        image=picture,
+        history=recorder.history,
+        settings=_settings(recipe, weights, content_picture, style_picture, recorder.step),
+        alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
+        stopped=recorder.stopped,
+    )
+
+
+def _load(source: Any) -> Picture:
+    return source if isinstance(source, Picture) else load_image(source)
+
+
+def _params(recipe: Recipe, weights: Weights) -> Params:
+    if not recipe.rescale_filters:
+        return weights.params
+    return rescale(weights.params, bundled_means(recipe.network, pooling=recipe.pooling))
+
+
+def _stages(recipe: Recipe) -> list[tuple[float, int]]:
+    """The share of the size and the number of steps of each stage, adding up to `steps`."""
+    ends = np.cumsum([share for _, share in recipe.schedule]) / sum(s for _, s in recipe.schedule)
+    steps = np.diff(np.round(ends * recipe.steps).astype(int), prepend=0)
+    return [(size, int(count)) for (size, _), count in zip(recipe.schedule, steps, strict=True)]
+
+
+def _longest_side(recipe: Recipe, height: int, width: int, size: int) -> int:
+    """The longest side of a picture whose `recipe.side` is to be `size`."""
+    sides = {"longest": max(height, width), "shortest": min(height, width), "height": height}
+    return max(1, round(size * max(height, width) / sides[recipe.side]))
+
+
+def _content_at(recipe: Recipe, pixels: Pixels, size_share: float) -> Pixels:
+    _, height, width, _ = pixels.shape
+    longest = _longest_side(recipe, height, width, recipe.size)
+    if not recipe.upscale:
+        longest = min(longest, max(height, width))
+    longest = max(1, round(longest * size_share))
+    return resize_image(pixels, *fit_size(height, width, longest, upscale=True))
+
+
+def _style_for(recipe: Recipe, style: Pixels, content: Pixels, size_share: float) -> Pixels:
+    """The style image at the size that the recipe wants beside this content image."""
+    _, height, width, _ = style.shape
+    if recipe.style_fit == "stretch":
+        return resize_image(style, *content.shape[1:3])
+    if recipe.style_fit == "width":
+        content_width = content.shape[2]
+        return resize_image(style, max(1, round(height * content_width / width)), content_width)
+    size = max(1, round((recipe.style_size or recipe.size) * size_share))
+    longest = _longest_side(recipe, height, width, size)
+    return resize_image(style, *fit_size(height, width, longest, upscale=True))
+
+
+def _inputs(
+    recipe: Recipe, structure: Structure, params: Params, content: Pixels, style: Pixels
+) -> Inputs:
+    content_features = _content_targets(structure, params, jnp.asarray(content))
+    grams = _style_targets(structure, params, jnp.asarray(style))
+    return Inputs(params, Targets(content_features, grams), weights_of(recipe))
+
+
+_content_targets = jax.jit(content_targets, static_argnums=0)
+_style_targets = jax.jit(style_targets, static_argnums=0)
+
+
+def _settings(
+    recipe: Recipe, weights: Weights, content: Picture, style: Picture, step: int
+) -> dict[str, Any]:
+    values = dataclasses.asdict(recipe)
+    return {
+        "method": "gatys",
+        "recipe": values.pop("name"),
+        **values,
+        "content": Path(content.name).name,
+        "style": Path(style.name).name,
+        "steps_done": step,
+        "weights_sha256": weights.sha256,
+        "nstjax": nstjax.__version__,
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }

@@ -1,0 +1,22 @@
+"""Between picture files and arrays: decode, orient, colour-manage, resize, save.
+
+An image is a float32 array of shape (1, height, width, 3): RGB in [0, 1], encoded as sRGB.
+"""
+
+from nstjax.images.find import find_images
+from nstjax.images.load import Picture, load_image
+from nstjax.images.resize import fit_size, resize_image
+from nstjax.images.save import check_output, save_image, to_pillow
+from nstjax.images.settings import read_settings
+
+__all__ = [
+    "Picture",
+    "check_output",
+    "find_images",
+    "fit_size",
+    "load_image",
+    "read_settings",
+    "resize_image",
+    "save_image",
+    "to_pillow",
+]

@@ -1,0 +1,277 @@
+"""A recipe and its targets as one pure function of the picture.
+
+The structure of an objective (which layers, which divisors) is static, and the numbers (weights,
+targets, the network's parameters) are an argument, so that changing a number compiles nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
+from nstjax.settings import Recipe
+from nstjax.vgg import VGG, Weights, check_size, preprocess
+from nstjax.vgg.network import Params
+
+Terms = dict[str, Float[Array, ""]]
+TERMS = ("content", "style", "tv")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What of a recipe decides the compiled program. Hashable, so that `jax.jit` can key on it."""
+
+    network: str
+    preprocessing: str
+    pooling: str
+    input_range: float
+    precision: str
+    content_layers: tuple[str, ...]
+    content_reduction: str
+    style_layers: tuple[str, ...]
+    gram_divisor: str
+    style_reduction: str
+    tv_form: str
+    pixel_range: float
+
+
+class Targets(NamedTuple):
+    """What the picture's features are compared with.
+
+    Attributes:
+        content: activations of the content image by layer, shape (N, H, W, C).
+        style: Gram matrices of the style image by layer, shape (1, C, C); divided by H·W where
+            the recipe divides by nothing, see `_style_term`.
+    """
+
+    content: dict[str, Array]
+    style: dict[str, Array]
+
+
+class TermWeights(NamedTuple):
+    """The weights of the terms, and within two of them of the layers."""
+
+    terms: Terms
+    content_layers: Terms
+    style_layers: Terms
+
+
+class Inputs(NamedTuple):
+    """The numbers of an objective."""
+
+    params: Params
+    targets: Targets
+    weights: TermWeights
+
+
+def structure_of(recipe: Recipe, preprocessing: str) -> Structure:
+    """Picks out of a recipe what decides the compiled program.
+
+    Args:
+        recipe: the settings.
+        preprocessing: which the network's weights need.
+
+    Returns:
+        The structure.
+    """
+    return Structure(
+        network=recipe.network,
+        preprocessing=preprocessing,
+        pooling=recipe.pooling,
+        input_range=recipe.input_range,
+        precision=recipe.precision,
+        content_layers=tuple(name for name, _ in recipe.content_layers),
+        content_reduction=recipe.content_reduction,
+        style_layers=tuple(name for name, _ in recipe.style_layers),
+        gram_divisor=recipe.gram_divisor,
+        style_reduction=recipe.style_reduction,
+        tv_form=recipe.tv_form,
+        pixel_range=recipe.pixel_range,
+    )
+
+
+def weights_of(recipe: Recipe) -> TermWeights:
+    """Picks out of a recipe the weights of its terms, as arrays.
+
+    Args:
+        recipe: the settings.
+
+    Returns:
+        The weights, float32.
+    """
+
+    def arrays(weights: dict[str, float]) -> Terms:
+        return {name: jnp.float32(weight) for name, weight in weights.items()}
+
+    terms = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
+    return TermWeights(
+        arrays(terms), arrays(dict(recipe.content_layers)), arrays(dict(recipe.style_layers))
+    )
+
+
+def features_of(
+    structure: Structure, params: Params, image: Float[Array, "n h w 3"], layers: tuple[str, ...]
+) -> dict[str, Array]:
+    """Computes the loss network's activations of a picture.
+
+    Args:
+        structure: of the objective.
+        params: of the network.
+        image: RGB in [0, 1], shape (N, H, W, 3).
+        layers: which activations.
+
+    Returns:
+        Activations by layer, in the structure's precision.
+    """
+    dtype = image.dtype if structure.precision == "float32" else structure.precision
+    vgg = VGG(structure.network, tuple(sorted(layers)), structure.pooling, str(dtype))
+    scaled = image * (structure.input_range / 255.0)
+    return vgg.apply({"params": params}, preprocess(scaled, structure.preprocessing))
+
+
+def content_targets(
+    structure: Structure, params: Params, content: Float[Array, "n h w 3"]
+) -> dict[str, Array]:
+    """Computes the features that the content loss compares with."""
+    return features_of(structure, params, content, structure.content_layers)
+
+
+def style_targets(
+    structure: Structure, params: Params, style: Float[Array, "1 h w 3"]
+) -> dict[str, Array]:
+    """Computes the Gram matrices that the style loss compares with, for pictures of any size."""
+    features = features_of(structure, params, style, structure.style_layers)
+    divisor = "hw" if structure.gram_divisor == "1" else structure.gram_divisor
+    return {name: gram_matrix(features[name], divisor=divisor) for name in structure.style_layers}
+
+
+def evaluate(
+    structure: Structure, inputs: Inputs, image: Float[Array, "n h w 3"]
+) -> tuple[Float[Array, ""], Terms]:
+    """Evaluates the objective.
+
+    Args:
+        structure: of the objective.
+        inputs: its numbers.
+        image: RGB in [0, 1], shape (N, H, W, 3).
+
+    Returns:
+        The total, and its terms by name before their weights: `total` is the sum of
+        `inputs.weights.terms[name] * terms[name]`.
+    """
+    layers = (*structure.content_layers, *structure.style_layers)
+    features = features_of(structure, inputs.params, image, tuple(set(layers)))
+    content, style = inputs.weights.content_layers, inputs.weights.style_layers
+    terms = {
+        "content": sum(
+            content[name]
+            * content_loss(
+                features[name],
+                inputs.targets.content[name],
+                reduction=structure.content_reduction,
+            )
+            for name in structure.content_layers
+        ),
+        "style": sum(
+            style[name]
+            * _style_term(
+                structure, features[name], inputs.targets.style[name], image[0, ..., 0].size
+            )
+            for name in structure.style_layers
+        ),
+        "tv": total_variation(image * structure.pixel_range, form=structure.tv_form),
+    }
+    total = sum(inputs.weights.terms[name] * terms[name] for name in TERMS)
+    return jnp.asarray(total), {name: jnp.asarray(term) for name, term in terms.items()}
+
+
+def _style_term(structure: Structure, features: Array, target: Array, pixels: int) -> Array:
+    positions = features.shape[1] * features.shape[2]
+    # An undivided Gram matrix grows with the picture. The sources that use it give the style image
+    # the picture's size; scaling its target is the same there, and right for other sizes too.
+    if structure.gram_divisor == "1":
+        target = target * positions
+    return style_loss(
+        gram_matrix(features, divisor=structure.gram_divisor),
+        target,
+        reduction=structure.style_reduction,
+        positions=pixels if structure.style_reduction == "keras" else positions,
+    )
+
+
+def make_objective(
+    recipe: Recipe,
+    weights: Weights,
+    content: Float[Array, "n h w 3"],
+    style: Float[Array, "1 h w 3"],
+) -> Callable[[Float[Array, "n h w 3"]], tuple[Float[Array, ""], Terms]]:
+    """Turns a recipe and two pictures into a function of the picture between them.
+
+    Args:
+        recipe: the settings.
+        weights: of the loss network.
+        content: RGB in [0, 1], shape (N, H, W, 3).
+        style: RGB in [0, 1], shape (1, H, W, 3), of any size.
+
+    Returns:
+        A pure function: picture to `(total, terms)`, where the terms are by name (`content`,
+        `style`, `tv`), weighted so that they add up to the total, and also as they were before
+        (`content_raw`, …).
+
+    Raises:
+        NstjaxError: if a picture is too small for a layer.
+    """
+    structure = structure_of(recipe, weights.preprocessing)
+    check_pictures(structure, content.shape, style.shape)
+    targets = Targets(
+        content_targets(structure, weights.params, content),
+        style_targets(structure, weights.params, style),
+    )
+    inputs = Inputs(weights.params, targets, weights_of(recipe))
+
+    def objective(image: Float[Array, "n h w 3"]) -> tuple[Float[Array, ""], Terms]:
+        total, raw = evaluate(structure, inputs, image)
+        return total, report_terms(raw, inputs.weights.terms)
+
+    return objective
+
+
+def report_terms(raw: dict, weights: dict) -> dict:
+    """Lists terms weighted, under their names, and unweighted, under their names and `_raw`."""
+    weighted = {name: weights[name] * raw[name] for name in raw}
+    return weighted | {f"{name}_raw": value for name, value in raw.items()}
+
+
+def check_pictures(
+    structure: Structure, content_shape: tuple[int, ...], style_shape: tuple[int, ...]
+) -> None:
+    """Raises an error for people if a picture is too small for a layer."""
+    for layer in structure.content_layers + structure.style_layers:
+        check_size(content_shape[1], content_shape[2], layer)
+    for layer in structure.style_layers:
+        check_size(style_shape[1], style_shape[2], layer)
+
+
+def total_of(
+    structure: Structure, inputs: Inputs, variables: tuple[Float[Array, "n h w 3"], Terms]
+) -> Float[Array, ""]:
+    """Evaluates the objective as a function of the picture and of its terms' weights.
+
+    The total is linear in the weights, so that its gradient with respect to a weight is that term:
+    differentiating with respect to both gives everything that a run reports, also inside line
+    searches, which return only values and gradients.
+
+    Args:
+        structure: of the objective.
+        inputs: its numbers.
+        variables: the picture, shape (N, H, W, 3), and weights in place of `inputs`' own.
+
+    Returns:
+        The total.
+    """
+    image, weights = variables
+    inputs = inputs._replace(weights=inputs.weights._replace(terms=weights))
+    return evaluate(structure, inputs, image)[0]

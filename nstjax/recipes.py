@@ -1,0 +1,206 @@
+"""The published settings by name.
+
+A recipe reproduces the arithmetic of its source, divisors included. Where text and code of a source
+differ, the code counts; where this package departs from a source, a comment says so.
+"""
+
+import dataclasses
+
+from nstjax.errors import unknown_choice
+from nstjax.settings import LayerWeights, Recipe
+
+_CONV1 = "block1_conv1 block2_conv1 block3_conv1 block4_conv1 block5_conv1"
+
+
+def even(names: str, total: float = 1.0) -> LayerWeights:
+    """Gives each of the named layers the same share of a total weight."""
+    layers = names.split()
+    return tuple((layer, total / len(layers)) for layer in layers)
+
+
+_TENSORFLOW = Recipe(
+    name="tensorflow",
+    source="TensorFlow tutorial 'Neural style transfer'",
+    content_layers=even("block5_conv2"),
+    content_weight=1e4,
+    style_layers=even(_CONV1),
+    style_weight=1e-2,
+    tv_weight=30.0,
+    optimizer="adam",
+    learning_rate=0.02,
+    beta1=0.99,
+    epsilon=0.1,
+    epsilon_inside=True,
+    steps=1000,
+)
+
+_PUBLISHED = (
+    _TENSORFLOW,
+    dataclasses.replace(
+        _TENSORFLOW,
+        name="tensorflow-light-tv",
+        source="a course project's variant of the TensorFlow tutorial, 10 × 100 steps",
+        tv_weight=4e-4,
+    ),
+    dataclasses.replace(
+        _TENSORFLOW,
+        name="tensorflow-deep",
+        source="another course project's variant of the TensorFlow tutorial",
+        content_layers=even("block5_conv4"),
+        tv_weight=0.0,
+        steps=3001,
+    ),
+    Recipe(
+        name="keras",
+        source="keras.io example 'Neural style transfer'",
+        content_layers=even("block5_conv2"),
+        content_weight=2.5e-8,
+        content_reduction="sum",
+        style_layers=even(_CONV1),
+        style_weight=1e-6,
+        gram_divisor="1",
+        style_reduction="keras",
+        tv_weight=1e-6,
+        tv_form="power",
+        pixel_range=255.0,
+        optimizer="sgd",
+        learning_rate=100.0,
+        decay_rate=0.96,
+        decay_steps=100,
+        clip=False,
+        steps=4000,
+        size=400,
+        side="height",
+        style_fit="stretch",
+    ),
+    Recipe(
+        name="lbfgs-b",
+        source="a report comparing Adam with SciPy's L-BFGS-B; maxiter 50, maxfun 70",
+        content_layers=even("block5_conv2"),
+        content_weight=0.5,
+        style_layers=even(_CONV1, total=5.0),
+        style_weight=1.0,
+        tv_weight=30.0,
+        tv_form="mean",
+        optimizer="lbfgs-b",
+        evaluations_per_step=1.4,
+        steps=50,
+    ),
+    Recipe(
+        name="lbfgs-b-adam",
+        source="the Adam run of the same report; its rate and momenta are the tutorial's",
+        content_layers=even("block5_conv2"),
+        content_weight=1000.0,
+        style_layers=even(_CONV1, total=5.0),
+        style_weight=0.1,
+        tv_weight=30.0,
+        tv_form="mean",
+        optimizer="adam",
+        learning_rate=0.02,
+        beta1=0.99,
+        epsilon=0.1,
+        epsilon_inside=True,
+        steps=1500,
+    ),
+    Recipe(
+        name="gatys",
+        source="Gatys, Ecker and Bethge, 'Image Style Transfer Using CNNs', 2016",
+        pooling="avg",
+        rescale_filters=True,
+        content_layers=even("conv4_2"),
+        content_weight=1.0,
+        content_reduction="half_sum",
+        style_layers=even("conv1_1 conv2_1 conv3_1 conv4_1 conv5_1"),
+        style_weight=1e3,  # the paper names 1e-3 and 1e-4 for the ratio of content to style
+        gram_divisor="1",
+        style_reduction="gatys",
+        init="noise",
+        pixel_range=255.0,
+        optimizer="lbfgs",
+        steps=500,
+        style_fit="stretch",
+    ),
+    Recipe(
+        name="gatys-code",
+        source="leongatys/PytorchNeuralStyleTransfer",
+        content_layers=even("relu4_2"),
+        content_weight=1.0,
+        style_layers=tuple(
+            (f"relu{block}_1", 1 / channels**2)
+            for block, channels in enumerate((64, 128, 256, 512, 512), start=1)
+        ),
+        style_weight=1e3,
+        pixel_range=255.0,
+        # The source counts evaluations, and takes one a step where the line search takes more.
+        optimizer="lbfgs",
+        history_size=100,
+        steps=700,
+        size=800,
+        side="shortest",
+        schedule=((512 / 800, 500 / 700), (1.0, 200 / 700)),
+    ),
+    Recipe(
+        name="neural-style",
+        source="jcjohnson/neural-style",
+        input_range=256.0,  # its code multiplies by 256 where others multiply by 255
+        content_layers=even("relu4_2"),
+        content_weight=5.0,
+        style_layers=even("relu1_1 relu2_1 relu3_1 relu4_1 relu5_1", total=5.0),
+        style_weight=100.0,
+        gram_divisor="chw",
+        # The source adds this term's gradient and leaves its value out of the loss it reports; a
+        # line search needs both.
+        tv_weight=1e-3,
+        tv_form="half_squared",
+        pixel_range=256.0,
+        init="noise",
+        noise_std=0.001 / 256,
+        optimizer="lbfgs",
+        learning_rate=10.0,  # with --optimizer adam
+        clip=False,
+        history_size=100,
+        steps=1000,
+    ),
+    Recipe(
+        name="anishathalye",
+        source="anishathalye/neural-style",
+        content_layers=even("relu4_2"),
+        content_weight=5.0,
+        style_layers=even("relu1_1 relu2_1 relu3_1 relu4_1 relu5_1"),  # its weights add up to 1
+        style_weight=500.0,
+        gram_divisor="chw",
+        tv_weight=100.0,
+        tv_form="mean_squared",
+        pixel_range=255.0,
+        init="noise",
+        noise_std=0.256 / 255,
+        optimizer="adam",
+        learning_rate=10.0,
+        epsilon_inside=True,
+        clip=False,
+        steps=1000,
+        style_fit="width",
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in _PUBLISHED}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Looks up a recipe.
+
+    Args:
+        name: one of `RECIPES`.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        NstjaxError: if there is none of that name; the nearest is suggested.
+    """
+    if name not in RECIPES:
+        raise unknown_choice("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+DEFAULT_RECIPE = "tensorflow"

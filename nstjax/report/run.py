@@ -1,0 +1,169 @@
+"""One run on one sheet: its pictures, its losses, and what it did to edges."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nstjax.images import resize_image
+from nstjax.objective import TERMS
+from nstjax.report.sheet import (
+    CAPTION,
+    GAP,
+    Image,
+    Panel,
+    check_report,
+    drawing,
+    fit,
+    make_sheet,
+    place_axes,
+    save_sheet,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WIDTH = 1600  # pixels
+_MARGIN = 32
+_TITLE = 48
+_COLUMNS = 4
+_WIDEST, _TALLEST = 1090, 900  # of the result
+_LOWEST = 320  # of the pictures beside it, where it is flat
+_CURVES = 300
+_BESIDE_CURVES, _BELOW_CURVES = 64, 76  # for the axes' labels
+_FEW = 30  # steps
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+_LINES = {"total": "0.2", "content": "#0072b2", "style": "#d55e00", "tv": "#009e73"}
+
+
+def save_report(
+    path: str | os.PathLike[str],
+    *,
+    content: Image,
+    style: Image,
+    snapshots: Sequence[tuple[int, Image]],
+    result: Image,
+    history: Sequence[Mapping[str, float | int]],
+    title: str,
+) -> None:
+    """Saves a sheet that shows one run: its pictures, its losses, and what it did to edges.
+
+    The differences between horizontal neighbours, |dx|, and vertical ones, |dy|, are shown for the
+    content image and for the result at the same size and with the same contrast.
+
+    Args:
+        path: where to: PNG, JPEG, PDF or SVG. 1600 pixels wide.
+        content: the photograph, (1, H, W, 3) in [0, 1].
+        style: the painting, likewise, of any size.
+        snapshots: the step and the picture then, in order; of more than four, four are shown.
+        result: the picture at the end.
+        history: as `nstjax.gatys.StylizeResult.history`; values that a logarithmic axis cannot
+            show are left out.
+        title: one line over everything.
+
+    Raises:
+        NstjaxError: an unknown suffix, or a file that cannot be written.
+    """
+    path = check_report(path)
+    panels = _main_panels(content, style, result)
+    captioned = [(f"step {step}", image) for step, image in _evenly(snapshots)]
+    for row in captioned, _difference_pictures(content, result):
+        panels += _row(row, _bottom(panels) + GAP + CAPTION)
+    top = _bottom(panels) + GAP + CAPTION
+    with drawing():
+        figure = make_sheet(_WIDTH, top + _CURVES + _BELOW_CURVES, panels)
+        write_text(figure, _MARGIN, _MARGIN + 24, title, _WIDTH - 2 * _MARGIN, size=24)
+        left = _MARGIN + _BESIDE_CURVES
+        axes = place_axes(figure, left, top, _WIDTH - left - _MARGIN, _CURVES)
+        _draw_losses(axes, history)
+        save_sheet(path, figure)
+
+
+def _main_panels(content: Image, style: Image, result: Image) -> list[Panel]:
+    """The result, large, and to its left the two pictures that it is made of."""
+    top = _MARGIN + _TITLE + CAPTION
+    inner = _WIDTH - 2 * _MARGIN
+    large = fit(result, _TALLEST, _WIDEST)
+    height, width = max(large.shape[1], _LOWEST), inner - large.shape[2] - GAP
+    # Side by side or one above the other, whichever shows the smaller of the two larger.
+    beside = [fit(image, height, (width - GAP) // 2) for image in (content, style)]
+    stacked = [fit(image, (height - GAP - CAPTION) // 2, width) for image in (content, style)]
+    first, second = max(beside, stacked, key=lambda pair: min(image.size for image in pair))
+    if first is beside[0]:
+        place = _MARGIN + first.shape[2] + GAP, top
+    else:
+        place = _MARGIN, top + first.shape[1] + GAP + CAPTION
+    return [
+        Panel(first, _MARGIN, top, "content"),
+        Panel(second, *place, "style"),
+        Panel(large, _WIDTH - _MARGIN - large.shape[2], top, "result"),
+    ]
+
+
+def _row(pictures: Sequence[tuple[str, Image]], top: int) -> list[Panel]:
+    """Captioned pictures in columns of one width."""
+    width = (_WIDTH - 2 * _MARGIN - (_COLUMNS - 1) * GAP) // _COLUMNS
+    return [
+        Panel(fit(image, width, width), _MARGIN + i * (width + GAP), top, caption)
+        for i, (caption, image) in enumerate(pictures)
+    ]
+
+
+def _bottom(panels: Sequence[Panel]) -> int:
+    return max(panel.bottom for panel in panels)
+
+
+def _evenly(snapshots: Sequence[tuple[int, Image]]) -> list[tuple[int, Image]]:
+    """As many as there are columns, evenly chosen, the first and the last among them."""
+    count = min(len(snapshots), _COLUMNS)
+    return [snapshots[round(i)] for i in np.linspace(0, len(snapshots) - 1, count)]
+
+
+def _difference_pictures(content: Image, result: Image) -> list[tuple[str, Image]]:
+    before = _differences(resize_image(content, *result.shape[1:3]))
+    after = _differences(result)
+    # The few strongest edges would leave everything else blank.
+    black = np.percentile([*before, *after], 99.5) or 1.0
+    pictures = {
+        "|dx| of the content": before[0],
+        "|dx| of the result": after[0],
+        "|dy| of the content": before[1],
+        "|dy| of the result": after[1],
+    }
+    return [
+        (caption, 1 - np.clip(differences / np.float32(black), 0, 1))
+        for caption, differences in pictures.items()
+    ]
+
+
+def _differences(image: Image) -> tuple[Image, Image]:
+    """|dx| and |dy| averaged over the colours, as grey pictures; 0 in the last column and row."""
+    dx = np.abs(np.diff(image, axis=2, append=image[:, :, -1:]))
+    dy = np.abs(np.diff(image, axis=1, append=image[:, -1:]))
+    dx, dy = (np.repeat(d.mean(axis=3, keepdims=True), 3, axis=3) for d in (dx, dy))
+    return dx, dy
+
+
+def _draw_losses(axes: "Axes", history: Sequence[Mapping[str, float | int]]) -> None:
+    steps = [entry["step"] for entry in history]
+    for name in ("total", *TERMS):
+        values = np.array([entry[name] for entry in history], np.float64)
+        shown = np.isfinite(values) & (values > 0)
+        if not shown.any():
+            continue
+        axes.plot(
+            steps,
+            np.where(shown, values, np.nan),
+            color=_LINES[name],
+            linewidth=2,
+            marker="o" if shown.sum() < _FEW else "",  # a lone point makes no line
+            label=name if name == "total" else f"{name}, weighted",
+        )
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.grid(color="0.92")
+    axes.margins(x=0.01)
+    if axes.lines:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(axes.lines), frameon=False)

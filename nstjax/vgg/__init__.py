@@ -1,0 +1,25 @@
+"""VGG16 and VGG19 in Flax: pictures in, activations by layer name out."""
+
+from nstjax.vgg.classify import classify
+from nstjax.vgg.layers import canonical_layer, layer_names, minimum_size
+from nstjax.vgg.network import POOLING, VGG, check_size
+from nstjax.vgg.normalize import bundled_means, mean_activations, rescale
+from nstjax.vgg.preprocess import MEAN_COLOUR, preprocess
+from nstjax.vgg.weights import Weights, load_weights
+
+__all__ = [
+    "MEAN_COLOUR",
+    "POOLING",
+    "VGG",
+    "Weights",
+    "bundled_means",
+    "canonical_layer",
+    "check_size",
+    "classify",
+    "layer_names",
+    "load_weights",
+    "mean_activations",
+    "minimum_size",
+    "preprocess",
+    "rescale",
+]

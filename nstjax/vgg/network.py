@@ -1,0 +1,139 @@
+"""VGG16 and VGG19 as one Flax module that returns its activations by name."""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from jaxtyping import Array, Float
+
+from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.ops import conv3x3
+from nstjax.vgg.layers import (
+    CHANNELS,
+    CLASSES,
+    TOP_LAYERS,
+    check_network,
+    layer_names,
+    minimum_size,
+)
+
+# Keras' and the papers' pooling: 2×2 windows, an odd last row or column left out.
+POOLING = {"max": nn.max_pool, "avg": nn.avg_pool}
+
+Params = Mapping[str, Mapping[str, Array | np.ndarray]]
+Features = dict[str, Array]
+
+
+class _Conv(nn.Module):
+    """A 3×3 convolution with bias, on `nstjax.ops`' algorithm."""
+
+    channels: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param(
+            "kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.channels)
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=jnp.dtype(self.dtype))
+        return conv3x3(x, kernel) + bias
+
+
+class VGG(nn.Module):
+    """The convolutions, pools and, if asked for, the classifier of VGG.
+
+    Nothing above the highest of `layers` is computed.
+
+    Attributes:
+        network: `"vgg16"` or `"vgg19"`.
+        layers: names of the activations to return, as in `layer_names`.
+        pooling: `"max"`, or `"avg"` as Gatys et al. recommend for synthesis.
+        dtype: what to compute in. Parameters stay as they are.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> vgg = VGG(layers=("block1_conv1", "block2_conv1"))
+        >>> image = jnp.zeros((1, 8, 8, 3))
+        >>> features = vgg.apply(vgg.init(jax.random.key(0), image), image)
+        >>> features["block2_conv1"].shape
+        (1, 4, 4, 128)
+
+    Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+    Recognition", 2014; layer names of keras.applications.
+    """
+
+    network: str = "vgg19"
+    layers: tuple[str, ...] = ("block5_conv1",)
+    pooling: str = "max"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w 3"]) -> Features:
+        """Computes the activations.
+
+        Args:
+            x: preprocessed pictures, shape (N, H, W, 3); see `nstjax.vgg.preprocess`.
+
+        Returns:
+            The activations after the ReLU, by layer name, in `dtype`.
+
+        Raises:
+            NstjaxError: if a name is unknown, or the picture is too small for a layer.
+        """
+        check_network(self.network)
+        if self.pooling not in POOLING:
+            raise unknown_choice("pooling", self.pooling, POOLING)
+        names = layer_names(self.network, top=True)
+        for layer in self.layers:
+            if layer not in names:
+                raise unknown_choice(f"layer of {self.network}", layer, names)
+            check_size(x.shape[1], x.shape[2], layer)
+        last = max(names.index(layer) for layer in self.layers)
+        features = {}
+        for name in names[: last + 1]:
+            x = self._layer(name, x)
+            if name in self.layers:
+                features[name] = x
+        return features
+
+    def _layer(self, name: str, x: Array) -> Array:
+        if name in TOP_LAYERS:
+            return self._top_layer(name, x)
+        if name.endswith("pool"):
+            return POOLING[self.pooling](x, (2, 2), strides=(2, 2))
+        channels = CHANNELS[int(name[len("block")]) - 1]
+        return nn.relu(_Conv(channels, self.dtype, name=name)(x))
+
+    def _top_layer(self, name: str, x: Array) -> Array:
+        if name == "flatten":
+            return x.reshape(x.shape[0], -1)
+        if name == "predictions":
+            logits = nn.Dense(CLASSES, name=name, dtype=jnp.dtype(self.dtype))(x)
+            return nn.softmax(logits.astype(jnp.float32))
+        return nn.relu(nn.Dense(4096, name=name, dtype=jnp.dtype(self.dtype))(x))
+
+
+def check_size(height: int, width: int, layer: str) -> None:
+    """Raises an error for people if a picture is too small, or not the right size, for a layer.
+
+    Args:
+        height: of the picture, in pixels.
+        width: likewise.
+        layer: a name from `layer_names`.
+
+    Raises:
+        NstjaxError: if it is.
+    """
+    needed = minimum_size(layer)
+    if layer in TOP_LAYERS and (height, width) != (needed, needed):
+        raise NstjaxError(
+            f"layer {layer} takes pictures of {needed}×{needed} pixels, not {width}×{height}"
+        )
+    if min(height, width) < needed:
+        raise NstjaxError(
+            f"a picture of {width}×{height} pixels is too small for layer {layer}, which needs "
+            f"{needed} pixels a side: use a larger picture or --size, or leave out deeper layers"
+        )

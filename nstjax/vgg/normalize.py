@@ -1,0 +1,108 @@
+"""The paper's rescaling of VGG: every filter's mean activation becomes 1."""
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nstjax.errors import NstjaxError
+from nstjax.vgg.convert import Arrays
+from nstjax.vgg.layers import layer_names
+from nstjax.vgg.network import VGG
+from nstjax.vgg.preprocess import preprocess
+from nstjax.vgg.weights import Weights
+
+Means = Mapping[str, np.ndarray]
+
+
+def mean_activations(
+    weights: Weights, pictures: Iterable[Float[Array | np.ndarray, "1 _ _ 3"]], *, pooling: str
+) -> Means:
+    """Measures the mean activation of every filter over pictures and positions.
+
+    Args:
+        weights: of the network.
+        pictures: RGB in [0, 1], shape (1, H, W, 3) each; sizes may differ.
+        pooling: `"max"` or `"avg"`, as the network will be used.
+
+    Returns:
+        Means by convolution, shape (C,), each picture counting the same.
+    """
+    layers = tuple(name for name in layer_names(weights.network) if "conv" in name)
+    vgg = VGG(network=weights.network, layers=layers, pooling=pooling)
+
+    @jax.jit
+    def picture_means(params, picture):
+        features = vgg.apply({"params": params}, preprocess(picture, weights.preprocessing))
+        return {name: jnp.mean(features[name], axis=(0, 1, 2)) for name in layers}
+
+    total = {name: np.zeros(len(weights.params[name]["bias"]), np.float64) for name in layers}
+    count = 0
+    for picture in pictures:
+        for name, means in picture_means(weights.params, picture).items():
+            total[name] += np.asarray(means)
+        count += 1
+    return {name: (sums / count).astype(np.float32) for name, sums in total.items()}
+
+
+def rescale(params: Arrays, means: Means) -> Arrays:
+    """Divides every filter by its mean activation and the next layer's inputs back.
+
+    A ReLU and both poolings commute with a positive factor per channel, so each activation is
+    exactly the original one divided by its mean, and the classifier's output is unchanged.
+    A filter that never fires keeps its scale.
+
+    Args:
+        params: of the original network, with or without the classifier.
+        means: as `mean_activations` returns them.
+
+    Returns:
+        New parameters of the same shapes.
+
+    Source: Gatys, Ecker and Bethge, 2016, section 2.
+    """
+    rescaled: Arrays = {}
+    inputs = np.ones(3, np.float32)
+    for layer in sorted(means):  # the names sort in the network's order
+        kernel, bias = params[layer]["kernel"], params[layer]["bias"]
+        outputs = np.where(means[layer] > 0, means[layer], 1).astype(np.float32)
+        rescaled[layer] = {"kernel": kernel * inputs[:, None] / outputs, "bias": bias / outputs}
+        inputs = outputs
+    if "fc1" in params:
+        kernel = params["fc1"]["kernel"]
+        # The classifier reads the last block flattened with its channels last.
+        per_input = np.tile(inputs, len(kernel) // len(inputs))[:, None]
+        rescaled["fc1"] = {"kernel": kernel * per_input, "bias": params["fc1"]["bias"]}
+    return {**params, **rescaled}
+
+
+def bundled_means(network: str, *, pooling: str) -> Means:
+    """Returns the mean activations that come with the package.
+
+    They were measured by `benchmarks/mean_activations.py` on photographs of everyday things; the
+    file's header says on which weights and on how many. Any positive means leave the network's
+    function unchanged, so they serve other weights of the same network too.
+
+    Args:
+        network: `"vgg16"` or `"vgg19"`.
+        pooling: `"max"` or `"avg"`.
+
+    Returns:
+        As `mean_activations`.
+
+    Raises:
+        NstjaxError: if there are none for this network.
+    """
+    from safetensors.numpy import load
+
+    name = f"mean_activations_{network}_{pooling}.safetensors"
+    file = resources.files("nstjax.vgg").joinpath(name)
+    if not file.is_file():
+        raise NstjaxError(
+            f"no mean activations of {network} come with the package: use --network vgg19, "
+            "or measure them with nstjax.vgg.mean_activations and pass normalized weights"
+        )
+    return load(file.read_bytes())

@@ -1,0 +1,94 @@
+"""What the tests share: no network, a cache of their own, weights, and a count of compilations."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from golden import inputs
+
+from nstjax.vgg import Weights, load_weights
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Keeps the tests out of the user's cache, and off the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NSTJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("NSTJAX_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder with real weights, photographs and paintings."""
+    folder = os.environ.get("NSTJAX_ASSETS")
+    if not folder:
+        pytest.skip(
+            "NSTJAX_ASSETS is not set to a folder with vgg19_notop.h5, content/ and styles/"
+        )
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def vgg19_weights(assets) -> Weights:
+    """VGG19's ImageNet weights, without the classifier."""
+    return load_weights("vgg19", path=assets / "vgg19_notop.h5")
+
+
+def random_weights(network: str = "vgg19", *, top: bool = False) -> Weights:
+    """The seeded random weights that the golden values were computed with."""
+    params = {
+        layer: {"kernel": kernel, "bias": bias}
+        for layer, kernel, bias in inputs.vgg_weights(network, top)
+    }
+    return Weights(network, "caffe", params, top, sha256="0" * 64)
+
+
+@pytest.fixture(scope="session")
+def random_vgg19() -> Weights:
+    return random_weights()
+
+
+@pytest.fixture(scope="session")
+def random_vgg16() -> Weights:
+    return random_weights("vgg16")
+
+
+@pytest.fixture(scope="session")
+def random_vgg16_top() -> Weights:
+    """550 MB: the one network with its classifier that the tests make."""
+    return random_weights("vgg16", top=True)
+
+
+@pytest.fixture(scope="session")
+def shallow_vgg19() -> Weights:
+    """Random weights of VGG19's first two blocks, which is all that cheap tests need."""
+    blocks = {
+        layer: {"kernel": kernel, "bias": bias}
+        for layer, kernel, bias in inputs.vgg_weights("vgg19", include_top=False)
+        if layer < "block3"
+    }
+    return Weights("vgg19", "caffe", blocks, top=False, sha256="0" * 64)
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by one with every program that XLA compiles."""
+    found: list[str] = []
+
+    def listener(event: str, _duration: float, **_: object) -> None:
+        if event == COMPILED:
+            found.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(listener)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,311 @@
+"""The command line: what it makes, what it says, and what it exits with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from nstjax.cli import main
+from nstjax.images import read_settings
+
+SHALLOW = ["--content-layers", "block2_conv1", "--style-layers", "block1_conv1,block2_conv1"]
+
+
+@pytest.fixture(scope="session")
+def weights_file(random_vgg19, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "vgg19_notop.safetensors"
+    params = random_vgg19.params
+    save_file({f"{name}/{kind}": a for name, p in params.items() for kind, a in p.items()}, path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, weights_file):
+    """The current folder, with a photograph, a painting, and the weights where they are found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NSTJAX_ASSETS", str(weights_file.parent))
+    picture("photo.jpg", 40, 30, seed=1)
+    picture("painting.png", 36, 36, seed=2)
+    return tmp_path
+
+
+def picture(name: str, width: int, height: int, *, seed: int = 0, mode: str = "RGB") -> Path:
+    smooth = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), np.uint8)
+    Image.fromarray(smooth).resize((width, height), Image.Resampling.BICUBIC).convert(mode).save(
+        name
+    )
+    return Path(name)
+
+
+def stylize(*arguments: str, shallow: bool = True) -> int:
+    return main(["stylize", *arguments, "--quiet", *(SHALLOW if shallow else [])])
+
+
+def fails_with(capsys, code: int, *words: str) -> None:
+    """Checks the exit code, and that stderr is one line with these words."""
+    assert code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    for word in words:
+        assert word in lines[0]
+
+
+def test_one_picture(folder, capsys):
+    code = main(["stylize", "photo.jpg", "--style", "painting.png", "--steps", "3", *SHALLOW])
+    assert code == 0
+    out = capsys.readouterr().out
+    assert out.startswith("photo-painting.png: 40×30, 3 steps")
+    with Image.open("photo-painting.png") as image:
+        assert image.size == (40, 30)
+    settings = read_settings("photo-painting.png")
+    assert settings is not None
+    assert (settings["recipe"], settings["steps"], settings["steps_done"]) == ("tensorflow", 3, 3)
+
+
+def test_the_default_name_never_overwrites(folder):
+    for _ in range(2):
+        assert stylize("photo.jpg", "--style", "painting.png", "--steps", "1") == 0
+    assert Path("photo-painting.png").exists()
+    assert Path("photo-painting-2.png").exists()
+
+
+def test_an_asked_for_size_is_met_exactly(folder):
+    stylize(
+        "photo.jpg", "--style", "painting.png", "--steps", "1", "--size", "64", "--output", "o.webp"
+    )
+    with Image.open("o.webp") as image:
+        assert image.size == (64, 48)
+
+
+def test_history_report_and_snapshots(folder):
+    code = stylize(
+        *["photo.jpg", "--style", "painting.png", "--steps", "5", "--output", "o.png"],
+        *["--history", "h.jsonl", "--report", "r.png", "--save-every", "2"],
+    )
+    assert code == 0
+    entries = [json.loads(line) for line in Path("h.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == list(range(6))
+    for entry in entries:
+        assert entry["content"] + entry["style"] + entry["tv"] == pytest.approx(
+            entry["total"], 1e-4
+        )
+        assert entry["seconds"] >= 0
+    assert {p.name for p in Path().glob("o-step*.png")} == {"o-step00002.png", "o-step00004.png"}
+    with Image.open("r.png") as report:
+        assert report.width >= 1000
+
+
+def test_a_folder_and_a_file_into_a_folder(folder, capsys):
+    Path("photos").mkdir()
+    for i in range(2):
+        picture(f"photos/{i}.jpg", 32, 32, seed=i)
+    code = stylize(
+        "photos", "photo.jpg", "--style", "painting.png", "--steps", "1", "--output", "new/"
+    )
+    assert code == 0
+    assert sorted(p.name for p in Path("new").iterdir()) == ["0.png", "1.png", "photo.png"]
+
+
+def test_a_bad_picture_does_not_stop_the_others(folder, capsys):
+    Path("empty.jpg").write_bytes(b"")
+    Path("text.jpg").write_text("not a picture")
+    code = stylize(
+        *["missing.jpg", "empty.jpg", "photo.jpg", "text.jpg", "--style", "painting.png"],
+        *["--steps", "1", "--output", "out/"],
+    )
+    assert code == 2
+    assert Path("out/photo.png").exists()
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 4
+    assert "1 of 4 pictures done" in lines[-1]
+    assert all(name in lines[-1] for name in ("missing.jpg", "empty.jpg", "text.jpg"))
+
+
+def test_one_file_for_several_pictures(folder, capsys):
+    picture("b.jpg", 20, 20)
+    code = stylize("photo.jpg", "b.jpg", "--style", "painting.png", "--output", "o.png")
+    fails_with(capsys, code, "o.png", "2 pictures", "--output o/")
+
+
+def test_an_input_is_never_overwritten(folder, capsys):
+    before = Path("photo.jpg").read_bytes()
+    code = stylize("photo.jpg", "--style", "painting.png", "--output", "photo.jpg")
+    fails_with(capsys, code, "photo.jpg", "overwrite")
+    picture("only.png", 32, 32)
+    assert stylize("only.png", "--style", "painting.png", "--steps", "1", "--output", ".") == 0
+    assert Path("only-2.png").exists()
+    assert Path("photo.jpg").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "tensorflw"], ["tensorflw", "did you mean 'tensorflow'"]),
+        (["--optimizer", "adm"], ["adm", "did you mean 'adam'"]),
+        (["--network", "vgg91"], ["vgg91", "vgg19"]),
+        (["--pooling", "mean"], ["mean", "avg"]),
+        (["--style-layers", "block1_conv9"], ["block1_conv9", "did you mean 'block1_conv"]),
+        (["--style-layers", "block1_conv1:x"], ["block1_conv1:x", "LAYER:WEIGHT"]),
+        (["--content-weight", "-1"], ["content weight", "-1"]),
+        (["--style-weight", "nan"], ["style weight", "nan"]),
+        (["--steps", "-5"], ["steps", "-5"]),
+        (["--steps", "many"], ["--steps", "many"]),
+        (["--size", "0"], ["size", "0"]),
+        (["--size", "8", "--recipe", "tensorflow"], ["8", "16 pixels", "--size"]),
+        (["--noise-ratio", "2"], ["noise ratio", "0 to 1"]),
+        (["--init", "contnt"], ["contnt", "content"]),
+        (["--save-every", "0"], ["--save-every"]),
+        (["--output", "o.gfi"], ["gfi", ".png"]),
+        (["--output", "photo.jpg/o.png"], ["photo.jpg/o.png"]),
+        (["--report", "r.xyz"], ["xyz"]),
+        (["--bits", "16", "--output", "o.jpg"], ["16", ".jpg"]),
+        (["--method", "magic"], ["magic", "gatys"]),
+        (["--stepz", "3"], ["--stepz", "--steps"]),
+        (["--vgg-weights", "missing.h5"], ["missing.h5"]),
+        (["--vgg-weights", "photo.jpg"], ["photo.jpg", "HDF5"]),
+        (["--style", "missing.png"], ["missing.png"]),
+    ],
+)
+def test_bad_values(folder, capsys, arguments, words):
+    code = stylize("photo.jpg", "--style", "painting.png", *arguments, shallow=False)
+    fails_with(capsys, code, *words)
+    assert {p.name for p in folder.iterdir()} == {"photo.jpg", "painting.png"}
+
+
+def broken(kind: str) -> None:
+    """Writes `bad.jpg` or `bad.png`, broken in some way."""
+    whole = Path("photo.jpg").read_bytes()
+    Image.open("photo.jpg").save("whole.png")
+    png = Path("whole.png").read_bytes()
+    content = {
+        "empty": b"",
+        "truncated-jpeg": whole[: len(whole) * 2 // 3],
+        "truncated-png": png[: len(png) // 2],
+        "text": b"hello",
+    }
+    Path("whole.png").unlink()
+    Path("bad.png" if kind == "truncated-png" else "bad.jpg").write_bytes(content[kind])
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated-jpeg", "truncated-png", "text"])
+@pytest.mark.parametrize("role", ["content", "style"])
+def test_broken_pictures(folder, capsys, kind, role):
+    broken(kind)
+    bad = "bad.png" if kind == "truncated-png" else "bad.jpg"
+    content, style = (bad, "painting.png") if role == "content" else ("photo.jpg", bad)
+    fails_with(capsys, stylize(content, "--style", style), bad)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 5000)])
+def test_pictures_too_narrow_for_the_network(folder, capsys, width, height):
+    picture("thin.png", width, height)
+    code = stylize("thin.png", "--style", "painting.png", "--size", str(height))
+    fails_with(capsys, code, f"1×{height}", "too small")
+
+
+def test_a_folder_without_pictures(folder, capsys):
+    Path("empty").mkdir()
+    fails_with(capsys, stylize("empty", "--style", "painting.png"), "empty", "no pictures")
+
+
+def test_nothing_named(capsys):
+    fails_with(capsys, main(["stylize"]), "no photograph")
+    fails_with(capsys, main(["stylize", "a.jpg"]), "--style")
+    fails_with(capsys, main(["styelize"]), "did you mean 'stylize'")
+
+
+def test_weights_of_the_wrong_network(folder, capsys, weights_file):
+    code = stylize(
+        *["photo.jpg", "--style", "painting.png", "--network", "vgg16"],
+        *["--vgg-weights", str(weights_file)],
+    )
+    fails_with(capsys, code, "vgg19", "--network vgg19")
+
+
+def test_no_weights_and_no_network(folder, capsys, monkeypatch):
+    monkeypatch.delenv("NSTJAX_ASSETS")
+    code = stylize("photo.jpg", "--style", "painting.png")
+    fails_with(capsys, code, "vgg19_weights", "https://", "NSTJAX_ASSETS", "--vgg-weights")
+
+
+def test_a_full_disk_loses_no_picture(folder, capsys, monkeypatch):
+    """The picture cannot be where it should, so it is put where it can be."""
+    rescue = folder / "rescue"
+    rescue.mkdir()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(rescue))
+    real = os.replace
+
+    def full(source, target):
+        if Path(target).parent == folder:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    code = stylize("photo.jpg", "--style", "painting.png", "--steps", "1", "--output", "o.png")
+    fails_with(capsys, code, "o.png", "No space left", str(rescue / "o.png"))
+    assert (rescue / "o.png").exists()
+    assert {p.name for p in folder.iterdir()} == {"photo.jpg", "painting.png", "rescue"}
+
+
+def test_a_diverging_run_keeps_the_last_good_picture(folder, capsys):
+    code = stylize(
+        *["photo.jpg", "--style", "painting.png", "--recipe", "keras", "--output", "o.png"],
+        *["--learning-rate", "1e30", "--size", "32", "--steps", "9"],
+    )
+    fails_with(capsys, code, "step", "o.png", "--learning-rate")
+    with Image.open("o.png") as image:
+        assert image.height == 32
+
+
+def test_recipe_list(capsys):
+    assert main(["stylize", "--recipe", "list"]) == 0
+    out = capsys.readouterr().out
+    for words in ("tensorflow", "gatys-code", "keras.io", "jcjohnson/neural-style", "(default)"):
+        assert words in out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("nstjax 0.")
+
+
+def test_classify_needs_the_classifier(folder, capsys, weights_file):
+    code = main(["classify", "photo.jpg", "--vgg-weights", str(weights_file)])
+    fails_with(capsys, code, "classifier")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_interrupt_saves_the_picture_so_far(folder):
+    script = Path(__file__).parents[1] / "stylize.py"
+    command = [sys.executable, str(script), "photo.jpg", "--style", "painting.png"]
+    command += ["--steps", "1000000", "--save-every", "1", "--output", "o.png", *SHALLOW]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as run:
+        deadline = time.monotonic() + 120
+        while not list(Path().glob("o-step*.png")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "interrupted" in err.splitlines()[-1]
+    assert "o.png" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    with Image.open("o.png") as image:
+        assert image.size == (40, 30)
+
+
+def test_interrupt_before_the_run(monkeypatch, capsys, folder):
+    def interrupted(*_: object, **__: object):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nstjax.cli.stylize.load_weights", interrupted)
+    assert stylize("photo.jpg", "--style", "painting.png") == 130
+    assert capsys.readouterr().err == "nstjax: interrupted\n"

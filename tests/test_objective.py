@@ -1,0 +1,183 @@
+"""The objective: its sums, its gradients, and that numbers compile nothing."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import inputs
+
+from nstjax.errors import NstjaxError
+from nstjax.objective import (
+    TERMS,
+    Inputs,
+    Targets,
+    content_targets,
+    evaluate,
+    make_objective,
+    structure_of,
+    style_targets,
+    total_of,
+    weights_of,
+)
+from nstjax.recipes import get_recipe
+from nstjax.settings import override
+
+IMAGE, CONTENT, STYLE = (inputs.picture(*size) for size in ((9, 11), (9, 11), (8, 10)))
+CONTENT = CONTENT[:, ::-1]
+SHALLOW = override(
+    get_recipe("tensorflow"),
+    content_layers=(("block2_conv2", 1.0),),
+    style_layers=(("block1_conv1", 0.25), ("block2_conv1", 0.75)),
+    content_weight=3.0,
+    style_weight=1e-3,
+    tv_weight=2.0,
+)
+FORMS = {
+    "tensorflow": {},
+    "gatys": {
+        "pooling": "avg",
+        "gram_divisor": "1",
+        "style_reduction": "gatys",
+        "content_reduction": "half_sum",
+    },
+    "keras": {
+        "gram_divisor": "1",
+        "style_reduction": "keras",
+        "tv_form": "power",
+        "pixel_range": 255.0,
+    },
+    "anishathalye": {"gram_divisor": "chw", "tv_form": "mean_squared", "input_range": 256.0},
+}
+
+
+def inputs_of(recipe, weights, dtype="float32"):
+    structure = structure_of(recipe, weights.preprocessing)
+    params = jax.tree.map(lambda array: jnp.asarray(array, dtype), weights.params)
+    targets = Targets(
+        content_targets(structure, params, jnp.asarray(CONTENT, dtype)),
+        style_targets(structure, params, jnp.asarray(STYLE, dtype)),
+    )
+    return structure, Inputs(params, targets, weights_of(recipe))
+
+
+def test_terms_add_up(shallow_vgg19):
+    objective = make_objective(SHALLOW, shallow_vgg19, jnp.asarray(CONTENT), jnp.asarray(STYLE))
+    total, terms = objective(jnp.asarray(IMAGE))
+    assert set(terms) == {*TERMS, *(f"{name}_raw" for name in TERMS)}
+    assert min(float(term) for term in terms.values()) > 0
+    np.testing.assert_allclose(total, sum(terms[name] for name in TERMS), rtol=1e-6)
+    for name, weight in (("content", 3.0), ("style", 1e-3), ("tv", 2.0)):
+        np.testing.assert_allclose(terms[name], weight * terms[f"{name}_raw"], rtol=1e-6)
+
+
+def test_each_distance_is_zero_at_its_target(shallow_vgg19):
+    content, style = jnp.asarray(CONTENT), jnp.asarray(STYLE)
+    assert make_objective(SHALLOW, shallow_vgg19, content, style)(content)[1]["content"] == 0
+    assert make_objective(SHALLOW, shallow_vgg19, style, style)(style)[1]["style"] == 0
+
+
+def test_layers_add_up(shallow_vgg19):
+    """The style of two layers is the weighted sum of the style of each."""
+
+    def style_raw(layers):
+        recipe = override(SHALLOW, style_layers=layers)
+        objective = make_objective(recipe, shallow_vgg19, jnp.asarray(CONTENT), jnp.asarray(STYLE))
+        return objective(jnp.asarray(IMAGE))[1]["style_raw"]
+
+    first, second = style_raw((("block1_conv1", 1.0),)), style_raw((("relu2_1", 1.0),))
+    np.testing.assert_allclose(
+        style_raw(SHALLOW.style_layers), 0.25 * first + 0.75 * second, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("settings", FORMS.values(), ids=FORMS)
+def test_gradient_by_finite_differences(shallow_vgg19, rng, settings):
+    with jax.enable_x64(True):
+        structure, numbers = inputs_of(override(SHALLOW, **settings), shallow_vgg19, "float64")
+        total = jax.jit(lambda image: evaluate(structure, numbers, image)[0])
+        image = jnp.asarray(IMAGE, jnp.float64)
+        gradient = jax.grad(total)(image)
+        assert gradient.dtype == jnp.float64
+        for _ in range(4):
+            direction = rng.standard_normal(image.shape) * 1e-7
+            slope = (total(image + direction) - total(image - direction)) / 2
+            np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-4)
+
+
+def test_gradient_with_respect_to_the_weights_is_the_terms(shallow_vgg19):
+    structure, numbers = inputs_of(SHALLOW, shallow_vgg19)
+    image = jnp.asarray(IMAGE)
+    total, terms = evaluate(structure, numbers, image)
+    variables = (image, numbers.weights.terms)
+    value, (_, found) = jax.value_and_grad(partial(total_of, structure, numbers))(variables)
+    np.testing.assert_allclose(value, total, rtol=1e-6)
+    assert set(found) == set(TERMS)
+    for name in TERMS:
+        np.testing.assert_allclose(found[name], terms[name], rtol=1e-6)
+
+
+def test_a_batch_gives_the_mean_of_its_pictures(shallow_vgg19):
+    style, contents = jnp.asarray(STYLE), jnp.concatenate([CONTENT, IMAGE])
+    images = contents[::-1]
+    each = [
+        make_objective(SHALLOW, shallow_vgg19, contents[i : i + 1], style)(images[i : i + 1])[0]
+        for i in range(2)
+    ]
+    both = make_objective(SHALLOW, shallow_vgg19, contents, style)(images)[0]
+    np.testing.assert_allclose(both, np.mean(each), rtol=1e-5)
+
+
+@pytest.mark.parametrize("divisor", ["1", "hw", "chw"])
+def test_the_size_of_the_style_image_does_not_matter(shallow_vgg19, divisor):
+    """Tiling a picture leaves its style the same, but for the zeros around it."""
+    recipe = override(SHALLOW, gram_divisor=divisor, style_layers=(("block1_conv1", 1.0),))
+    structure, numbers = inputs_of(recipe, shallow_vgg19)
+    flat = jnp.full((1, 64, 64, 3), 0.3)
+    grams = [
+        style_targets(structure, numbers.params, picture)["block1_conv1"]
+        for picture in (flat, jnp.tile(flat, (1, 2, 3, 1)))
+    ]
+    np.testing.assert_allclose(*grams, rtol=0.1, atol=0.02 * float(jnp.max(grams[0])))
+
+
+def test_bfloat16_is_close(shallow_vgg19):
+    args = shallow_vgg19, jnp.asarray(CONTENT), jnp.asarray(STYLE)
+    total, terms = make_objective(SHALLOW, *args)(jnp.asarray(IMAGE))
+    recipe = override(SHALLOW, precision="bfloat16")
+    rough, rough_terms = make_objective(recipe, *args)(jnp.asarray(IMAGE))
+    assert rough.dtype == jnp.float32
+    np.testing.assert_allclose(rough, total, rtol=0.05)
+    assert rough_terms["tv"] == terms["tv"]
+
+
+def test_changing_a_number_compiles_nothing(shallow_vgg19, compilations):
+    program = jax.jit(evaluate, static_argnums=0)
+    image = jnp.asarray(IMAGE)
+    first = program(*inputs_of(SHALLOW, shallow_vgg19), image)[0]
+    changed = override(
+        SHALLOW,
+        content_weight=1.0,
+        style_weight=1.0,
+        tv_weight=0.0,
+        style_layers=(("block1_conv1", 1.0), ("block2_conv1", 0.0)),
+        learning_rate=5.0,
+        steps=7,
+        seed=3,
+    )
+    arguments = inputs_of(changed, shallow_vgg19)
+    before = len(compilations)
+    second = program(*arguments, image)[0]
+    assert before > 0
+    assert len(compilations) == before
+    assert first != second
+
+
+@pytest.mark.parametrize(("content", "style"), [((1, 9), (9, 9)), ((9, 9), (9, 1))])
+def test_pictures_that_are_too_small(shallow_vgg19, content, style):
+    pictures = (jnp.zeros((1, *size, 3)) for size in (content, style))
+    with pytest.raises(
+        NstjaxError, match=r"a picture of \d×\d pixels is too small for layer block2"
+    ):
+        make_objective(SHALLOW, shallow_vgg19, *pictures)

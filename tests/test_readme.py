@@ -1,0 +1,74 @@
+"""The README's code runs, its commands parse, and its two one-line commands are the tested ones."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nstjax.cli.main import Parser
+from nstjax.cli.stylize import add_arguments, recipe_from
+from nstjax.recipes import RECIPES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_python_blocks_run(tmp_path, monkeypatch, random_vgg19):
+    """With pictures of the names used, on random weights, so that it needs no asset."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nstjax.gatys.stylize.load_weights", lambda *_, **__: random_vgg19)
+    monkeypatch.setattr("nstjax.vgg.load_weights", lambda *_, **__: random_vgg19)
+    rng = np.random.default_rng(0)
+    for name in ("photo.jpg", "painting.jpg"):
+        Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(name)
+    assert blocks("python")
+    for block in blocks("python"):
+        # The same program on a smaller picture.
+        small = re.sub(r"size=\d+", "size=32", re.sub(r"steps=\d+", "steps=2", block))
+        exec(compile(small, "README.md", "exec"), {"__name__": "readme"})
+    assert Path("out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in commands() if re.match(r"(python stylize\.py|nstjax stylize)", line)]
+)
+def test_stylize_commands_parse(line):
+    words = shlex.split(line, comments=True)
+    parser = Parser()
+    add_arguments(parser)
+    options = parser.parse_args(words[2:])
+    assert options.recipe == "list" or options.style
+    if options.recipe != "list":
+        recipe_from(options)
+
+
+def test_the_recipes_are_listed():
+    for name in RECIPES:
+        assert f"| `{name}` |" in README
+
+
+def test_continuous_integration_runs_the_readmes_commands():
+    """What the README tells a newcomer is what is known to work."""
+    line = next(line for line in commands() if line.endswith("pytest"))
+    install = re.search(r'pip install (-e "\.\[dev\]")', line)
+    assert install
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert install.group(1) in script
+    assert script.rstrip().endswith("pytest")
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
+        assert (ROOT / target.split("#")[0]).exists(), target

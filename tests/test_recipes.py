@@ -1,0 +1,333 @@
+"""The published settings, row by row, and the validation of every setting."""
+
+import dataclasses
+import math
+
+import pytest
+
+from nstjax.errors import NstjaxError
+from nstjax.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
+from nstjax.settings import Recipe, check_init, override
+
+CONV1 = tuple((f"block{block}_conv1", 0.2) for block in range(1, 6))
+CONV1_TIMES_5 = tuple((layer, 1.0) for layer, _ in CONV1)
+TUTORIAL_ADAM = {
+    "optimizer": "adam",
+    "learning_rate": 0.02,
+    "beta1": 0.99,
+    "beta2": 0.999,
+    "epsilon": 0.1,
+    "epsilon_inside": True,
+    "clip": True,
+    "init": "content",
+    "pixel_range": 1.0,
+}
+TUTORIAL = TUTORIAL_ADAM | {
+    "network": "vgg19",
+    "pooling": "max",
+    "input_range": 255.0,
+    "content_layers": (("block5_conv2", 1.0),),
+    "content_weight": 1e4,
+    "content_reduction": "mean",
+    "style_layers": CONV1,
+    "style_weight": 1e-2,
+    "gram_divisor": "hw",
+    "style_reduction": "mean",
+    "tv_weight": 30.0,
+    "tv_form": "sum",
+    "steps": 1000,
+    "size": 512,
+    "side": "longest",
+}
+RELU4_2 = (("block4_conv2", 1.0),)
+
+ROWS = {
+    "tensorflow": TUTORIAL,
+    "tensorflow-light-tv": TUTORIAL | {"tv_weight": 4e-4},
+    "tensorflow-deep": TUTORIAL
+    | {"content_layers": (("block5_conv4", 1.0),), "tv_weight": 0.0, "steps": 3001},
+    "keras": {
+        "content_layers": (("block5_conv2", 1.0),),
+        "content_weight": 2.5e-8,
+        "content_reduction": "sum",
+        "style_layers": CONV1,
+        "style_weight": 1e-6,
+        "gram_divisor": "1",
+        "style_reduction": "keras",
+        "tv_weight": 1e-6,
+        "tv_form": "power",
+        "pixel_range": 255.0,
+        "optimizer": "sgd",
+        "learning_rate": 100.0,
+        "decay_rate": 0.96,
+        "decay_steps": 100,
+        "clip": False,
+        "steps": 4000,
+        "size": 400,
+        "side": "height",
+        "style_fit": "stretch",
+        "init": "content",
+    },
+    "lbfgs-b": {
+        "content_layers": (("block5_conv2", 1.0),),
+        "content_weight": 0.5,
+        "style_layers": CONV1_TIMES_5,
+        "style_weight": 1.0,
+        "gram_divisor": "hw",
+        "tv_weight": 30.0,
+        "tv_form": "mean",
+        "optimizer": "lbfgs-b",
+        "steps": 50,
+        "evaluations_per_step": 70 / 50,
+        "init": "content",
+    },
+    "lbfgs-b-adam": TUTORIAL_ADAM
+    | {
+        "content_weight": 1000.0,
+        "style_layers": CONV1_TIMES_5,
+        "style_weight": 0.1,
+        "tv_weight": 30.0,
+        "tv_form": "mean",
+        "steps": 1500,
+    },
+    "gatys": {
+        "pooling": "avg",
+        "rescale_filters": True,
+        "content_layers": RELU4_2,
+        "content_weight": 1.0,
+        "content_reduction": "half_sum",
+        "style_layers": CONV1,
+        "style_weight": 1e3,
+        "gram_divisor": "1",
+        "style_reduction": "gatys",
+        "tv_weight": 0.0,
+        "init": "noise",
+        "optimizer": "lbfgs",
+    },
+    "gatys-code": {
+        "pooling": "max",
+        "rescale_filters": False,
+        "content_layers": RELU4_2,
+        "content_weight": 1.0,
+        "content_reduction": "mean",
+        "style_layers": tuple(
+            (f"block{block}_conv1", 1 / channels**2)
+            for block, channels in enumerate((64, 128, 256, 512, 512), start=1)
+        ),
+        "style_weight": 1e3,
+        "gram_divisor": "hw",
+        "tv_weight": 0.0,
+        "optimizer": "lbfgs",
+        "init": "content",
+        "size": 800,
+        "steps": 700,
+    },
+    "neural-style": {
+        "input_range": 256.0,
+        "content_layers": RELU4_2,
+        "content_weight": 5.0,
+        "style_layers": CONV1_TIMES_5,
+        "style_weight": 100.0,
+        "gram_divisor": "chw",
+        "style_reduction": "mean",
+        "tv_weight": 1e-3,
+        "tv_form": "half_squared",
+        "pixel_range": 256.0,
+        "init": "noise",
+        "noise_std": 0.001 / 256,
+        "optimizer": "lbfgs",
+        "learning_rate": 10.0,
+        "steps": 1000,
+        "size": 512,
+        "clip": False,
+    },
+    "anishathalye": {
+        "content_layers": RELU4_2,
+        "content_weight": 5.0,
+        "style_layers": CONV1,
+        "style_weight": 500.0,
+        "gram_divisor": "chw",
+        "tv_weight": 100.0,
+        "tv_form": "mean_squared",
+        "pixel_range": 255.0,
+        "init": "noise",
+        "noise_std": 0.256 / 255,
+        "optimizer": "adam",
+        "learning_rate": 10.0,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "epsilon_inside": True,
+        "clip": False,
+        "steps": 1000,
+    },
+}
+
+
+def test_every_recipe_has_a_row():
+    assert set(RECIPES) == set(ROWS)
+    assert DEFAULT_RECIPE in RECIPES
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_published_settings(name):
+    recipe = get_recipe(name)
+    assert recipe.name == name
+    assert recipe.source
+    assert {setting: getattr(recipe, setting) for setting in ROWS[name]} == ROWS[name]
+
+
+def test_stages_of_gatys_code():
+    recipe = get_recipe("gatys-code")
+    sizes = [round(share * recipe.size) for share, _ in recipe.schedule]
+    steps = [round(share * recipe.steps) for _, share in recipe.schedule]
+    assert (sizes, steps) == ([512, 800], [500, 200])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_can_be_made_again_from_its_values(name):
+    recipe = get_recipe(name)
+    assert Recipe(**dataclasses.asdict(recipe)) == recipe
+    assert hash(recipe) == hash(override(recipe))
+
+
+def test_unknown_recipe():
+    message = r"unknown recipe 'tensorflw': did you mean 'tensorflow'\? \(accepted: tensorflow, "
+    with pytest.raises(NstjaxError, match=message):
+        get_recipe("tensorflw")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("network", "vgg9", r"unknown network 'vgg9': did you mean 'vgg1\d'"),
+        ("pooling", "mx", r"unknown pooling 'mx': did you mean 'max'\? \(accepted: max, avg\)"),
+        ("content_reduction", "means", "unknown content reduction 'means': did you mean 'mean'"),
+        ("gram_divisor", "wh", r"unknown gram divisor 'wh': .*\(accepted: 1, hw, chw\)"),
+        ("style_reduction", "gattys", "unknown style reduction 'gattys': did you mean 'gatys'"),
+        ("tv_form", "sums", "unknown tv form 'sums': did you mean 'sum'"),
+        ("optimizer", "lbfgsb", "unknown optimizer 'lbfgsb': did you mean 'lbfgs"),
+        ("side", "long", r"unknown side 'long': did you mean 'longest'\?"),
+        ("style_fit", "wide", r"\(accepted: aspect, stretch, width\)"),
+        ("precision", "float16", r"unknown precision 'float16': did you mean 'b?float"),
+    ],
+)
+def test_names_suggest_the_nearest(setting, value, message):
+    with pytest.raises(NstjaxError, match=message):
+        override(get_recipe("tensorflow"), **{setting: value})
+
+
+AT_LEAST_ZERO = ("content_weight", "style_weight", "tv_weight", "noise_std", "epsilon")
+ABOVE_ZERO = ("learning_rate", "input_range", "pixel_range", "decay_rate", "size", "style_size")
+SHARES = ("noise_ratio", "tolerance")
+MOMENTA = ("beta1", "beta2")
+COUNTS = ("history_size", "decay_steps", "size", "style_size", "evaluations_per_step")
+BAD = [
+    *((name, -1) for name in (*AT_LEAST_ZERO, *ABOVE_ZERO, *SHARES, *MOMENTA, "steps", "seed")),
+    *((name, 0) for name in (*ABOVE_ZERO, *COUNTS)),
+    *((name, 1.5) for name in (*SHARES, *MOMENTA, "decay_rate")),
+    *((name, 1.0) for name in MOMENTA),
+    *((name, bad) for name in (*AT_LEAST_ZERO, "learning_rate") for bad in (math.nan, math.inf)),
+    ("seed", 2**32),
+    ("steps", 10**9),
+    ("size", 10**9),
+]
+
+
+@pytest.mark.parametrize(("setting", "value"), BAD)
+def test_numbers_out_of_range(setting, value):
+    message = rf"^{setting.replace('_', ' ')} is {value}: it must be (at least|[\d.e+-]+ to) ?"
+    with pytest.raises(NstjaxError, match=message):
+        override(get_recipe("tensorflow"), **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("steps", 2.5),
+        ("size", 100.5),
+        ("seed", 0.5),
+        ("steps", "10"),
+        ("content_weight", "1e4"),
+        ("size", None),
+        ("learning_rate", None),
+    ],
+)
+def test_values_of_another_kind(setting, value):
+    with pytest.raises(NstjaxError, match=f"{setting.replace('_', ' ')} is {value!r}: it must be"):
+        override(get_recipe("tensorflow"), **{setting: value})
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Recipe), ids=lambda field: field.name)
+def test_every_number_is_validated(field):
+    """A NaN is refused wherever a number is expected."""
+    if field.type not in ("int", "float", "float | None", "int | None", int, float):
+        pytest.skip("no number")
+    with pytest.raises(NstjaxError, match=field.name.replace("_", " ")):
+        override(get_recipe("tensorflow"), **{field.name: math.nan})
+
+
+@pytest.mark.parametrize("setting", ["content_layers", "style_layers"])
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            (("block4_conv5", 1.0),),
+            "unknown layer of vgg19 'block4_conv5': did you mean 'block4_conv",
+        ),
+        ((("fc1", 1.0),), "layer fc1 belongs to the classifier: use a convolution"),
+        ((("relu1_1", -1.0),), "the weight of layer relu1_1 is -1.0: it must be at least 0"),
+        ((("relu1_1", math.nan),), "the weight of layer relu1_1 is nan"),
+        ((("relu1_1", math.inf),), "the weight of layer relu1_1 is inf"),
+        ((), "layers names no layer: name at least one"),
+    ],
+)
+def test_layers_are_validated(setting, layers, message):
+    with pytest.raises(NstjaxError, match=message):
+        override(get_recipe("tensorflow"), **{setting: layers})
+
+
+def test_layers_belong_to_the_network():
+    with pytest.raises(NstjaxError, match="unknown layer of vgg16 'block5_conv4'"):
+        override(get_recipe("tensorflow-deep"), network="vgg16")
+
+
+def test_override():
+    recipe = get_recipe("tensorflow")
+    changed = override(recipe, steps=7, style_layers=(("relu3_1", 2.0),))
+    assert (changed.steps, changed.style_layers) == (7, (("block3_conv1", 2.0),))
+    assert recipe.steps == 1000
+    assert dataclasses.replace(changed, steps=1000, style_layers=recipe.style_layers) == recipe
+    with pytest.raises(NstjaxError, match=r"unknown setting 'stepz': did you mean 'steps'\?"):
+        override(recipe, stepz=7)
+    with pytest.raises(NstjaxError, match="unknown setting 'name'"):
+        override(recipe, name="mine")
+
+
+@pytest.mark.parametrize(
+    ("settings", "upscale"),
+    [
+        ({}, False),
+        ({"steps": 3}, False),
+        ({"size": 1024}, True),
+        ({"size": 512}, True),
+        ({"size": 1024, "upscale": False}, False),
+        ({"upscale": True}, True),
+    ],
+)
+def test_a_size_that_is_asked_for_is_met(settings, upscale):
+    assert not get_recipe("tensorflow").upscale
+    assert override(get_recipe("tensorflow"), **settings).upscale == upscale
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        get_recipe("tensorflow").steps = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_init(tmp_path):
+    for init in ("content", "noise", "style", str(tmp_path)):
+        check_init(init)
+    message = r"unknown init, nor a picture file, 'nois': did you mean 'noise'\?"
+    with pytest.raises(NstjaxError, match=message):
+        check_init("nois")

@@ -1,0 +1,208 @@
+"""The network: golden activations, the layers' names and sizes, and what is not computed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import inputs
+from golden.record import load_resized
+
+from nstjax.errors import NstjaxError
+from nstjax.vgg import VGG, canonical_layer, check_size, layer_names, minimum_size, preprocess
+from nstjax.vgg.layers import kernel_shapes
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "vgg_activations.json").read_text())
+NOTOP = [name for name in GOLDEN["random"] if name.endswith("notop")]
+
+
+def check_case(case, params, image):
+    """Compares all of a case's activations with Keras', relative to each layer's largest."""
+    vgg = VGG(case["network"], tuple(case["layers"]), case["pooling"])
+    run = jax.jit(lambda params, image: vgg.apply({"params": params}, preprocess(image, "caffe")))
+    features = run(params, jnp.asarray(image))
+    assert set(features) == set(case["layers"])
+    for layer, expected in case["layers"].items():
+        found = np.asarray(features[layer])
+        assert found.shape == tuple(expected["shape"])
+        tolerance = 1e-4 * expected["max"]
+        values = found.ravel()[expected["positions"]]
+        np.testing.assert_allclose(values, expected["values"], rtol=0, atol=tolerance)
+        for statistic in ("mean", "std", "max"):
+            found_statistic = getattr(found, statistic)()
+            assert found_statistic == pytest.approx(expected[statistic], abs=tolerance)
+
+
+def random_picture(case):
+    image = inputs.picture(*case["image_shape"][1:3])
+    assert hashlib.sha256(image.tobytes()).hexdigest() == case["image_sha256"]
+    return image
+
+
+@pytest.mark.parametrize("name", NOTOP)
+def test_random_weights(name):
+    case = GOLDEN["random"][name]
+    params = {
+        layer: {"kernel": kernel, "bias": bias}
+        for layer, kernel, bias in inputs.vgg_weights(case["network"], include_top=False)
+    }
+    check_case(case, params, random_picture(case))
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_random_weights_with_the_classifier(random_vgg16_top, pooling):
+    case = GOLDEN["random"][f"vgg16_{pooling}_top"]
+    check_case(case, random_vgg16_top.params, random_picture(case))
+
+
+@pytest.mark.parametrize("name", GOLDEN["photograph"])
+def test_imagenet_weights(vgg19_weights, name):
+    case = GOLDEN["photograph"][name]
+    if vgg19_weights.sha256 != case["weights_sha256"]:
+        pytest.skip("vgg19_notop.h5 is not the file that the golden values were made with")
+    pixels = load_resized(case["image"], 256)
+    if hashlib.sha256(pixels.tobytes()).hexdigest() != case["image_sha256"]:
+        pytest.skip(f"{case['image']} decodes to other values than the golden ones were made with")
+    check_case(case, vgg19_weights.params, (pixels / 255.0).astype(np.float32)[None])
+
+
+def convolutions_of(network, layers):
+    """The convolutions in the traced program."""
+    vgg = VGG(network, layers)
+    image = jnp.zeros((1, 32, 32, 3))
+    params = jax.eval_shape(vgg.init, jax.random.key(0), image)
+    return str(jax.make_jaxpr(vgg.apply)(params, image)).count("conv_general_dilated[")
+
+
+@pytest.mark.parametrize(
+    ("network", "layers", "count"),
+    [
+        ("vgg19", ("block1_conv1",), 1),
+        ("vgg19", ("block1_pool",), 2),
+        ("vgg19", ("block3_conv1", "block1_conv2"), 5),
+        ("vgg19", ("block5_conv4",), 16),
+        ("vgg16", ("block5_pool",), 13),
+        ("vgg16", ("block4_conv1",), 8),
+    ],
+)
+def test_nothing_above_the_highest_layer_is_computed(network, layers, count):
+    assert convolutions_of(network, layers) == count
+
+
+def test_layer_names():
+    assert layer_names("vgg16") == (
+        *("block1_conv1", "block1_conv2", "block1_pool"),
+        *("block2_conv1", "block2_conv2", "block2_pool"),
+        *("block3_conv1", "block3_conv2", "block3_conv3", "block3_pool"),
+        *("block4_conv1", "block4_conv2", "block4_conv3", "block4_pool"),
+        *("block5_conv1", "block5_conv2", "block5_conv3", "block5_pool"),
+    )
+    assert len(layer_names("vgg19")) == 16 + 5
+    assert layer_names("vgg19", top=True)[-5:] == (
+        *("block5_pool", "flatten", "fc1", "fc2", "predictions"),
+    )
+
+
+@pytest.mark.parametrize("network", ["vgg16", "vgg19"])
+@pytest.mark.parametrize("top", [False, True])
+def test_kernel_shapes(network, top):
+    assert kernel_shapes(network, top=top) == inputs.vgg_kernel_shapes(network, top)
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("relu4_2", "block4_conv2"),
+        ("conv1_1", "block1_conv1"),
+        ("pool3", "block3_pool"),
+        ("pool_3", "block3_pool"),
+        ("block5_conv4", "block5_conv4"),
+        ("fc2", "fc2"),
+    ],
+)
+def test_aliases(alias, name):
+    assert canonical_layer(alias) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "message"),
+    [
+        ("relu6_1", "vgg19", "unknown layer of vgg19 'relu6_1'"),
+        ("block3_conv4", "vgg16", "did you mean 'block3_conv"),
+        ("block4_conv_2", "vgg19", "did you mean 'block4_conv2'"),
+        (
+            "block1_conv1",
+            "vgg18",
+            r"unknown network 'vgg18': did you mean .* \(accepted: vgg16, vgg19",
+        ),
+    ],
+)
+def test_unknown_names(name, network, message):
+    with pytest.raises(NstjaxError, match=message):
+        canonical_layer(name, network)
+
+
+def test_unknown_names_in_the_network(random_vgg19):
+    image, params = jnp.zeros((1, 8, 8, 3)), {"params": random_vgg19.params}
+    with pytest.raises(NstjaxError, match=r"unknown pooling 'mean': .*\(accepted: max, avg\)"):
+        VGG(pooling="mean").apply(params, image)
+    with pytest.raises(NstjaxError, match="unknown layer of vgg19 'block1_conv3'"):
+        VGG(layers=("block1_conv3",)).apply(params, image)
+    with pytest.raises(NstjaxError, match="unknown network 'vgg11'"):
+        VGG(network="vgg11").apply(params, image)
+
+
+@pytest.mark.parametrize("layer", layer_names("vgg19"))
+def test_minimum_size_is_the_smallest_that_leaves_a_pixel(layer):
+    side, pooled = 1, int(layer[5]) - (0 if layer.endswith("pool") else 1)
+    while side // 2**pooled < 1:
+        side += 1
+    assert minimum_size(layer) == side
+
+
+def test_minimum_sizes_of_the_network(random_vgg19):
+    vgg, params = VGG(layers=("block3_conv1",)), {"params": random_vgg19.params}
+    assert vgg.apply(params, jnp.zeros((1, 4, 7, 3)))["block3_conv1"].shape == (1, 1, 1, 256)
+    message = "a picture of 7×3 pixels is too small for layer block3_conv1, which needs 4 pixels"
+    with pytest.raises(NstjaxError, match=message):
+        vgg.apply(params, jnp.zeros((1, 3, 7, 3)))
+
+
+def test_the_classifier_takes_one_size():
+    check_size(224, 224, "fc1")
+    with pytest.raises(NstjaxError, match="fc1 takes pictures of 224×224 pixels, not 225×224"):
+        check_size(224, 225, "fc1")
+
+
+def test_pooling_leaves_out_an_odd_last_row(random_vgg19):
+    image = jnp.asarray(inputs.picture(5, 7))
+    for pooling, reduce in (("max", np.max), ("avg", np.mean)):
+        vgg = VGG(layers=("block1_conv2", "block1_pool"), pooling=pooling)
+        features = vgg.apply({"params": random_vgg19.params}, image)
+        before = np.asarray(features["block1_conv2"])[0, :4, :6].reshape(2, 2, 3, 2, 64)
+        pooled = features["block1_pool"][0]
+        np.testing.assert_allclose(pooled, reduce(before, axis=(1, 3)), rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16(random_vgg19):
+    """Activations come in the dtype asked for and stay close; parameters stay float32."""
+    image, params = jnp.asarray(inputs.picture(16, 16)), {"params": random_vgg19.params}
+    exact = VGG(layers=("block2_conv2",)).apply(params, image)["block2_conv2"]
+    rough = VGG(layers=("block2_conv2",), dtype="bfloat16").apply(params, image)["block2_conv2"]
+    assert rough.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        np.asarray(rough, np.float32), exact, atol=0.03 * float(jnp.max(exact))
+    )
+
+
+def test_preprocessing_by_hand():
+    pixels = jnp.array([0.2, 0.5, 1.0]).reshape(1, 1, 1, 3)
+    caffe = [255 - 103.939, 127.5 - 116.779, 51 - 123.68]
+    np.testing.assert_allclose(preprocess(pixels, "caffe").ravel(), caffe, rtol=1e-5)
+    torchvision = [(0.2 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    np.testing.assert_allclose(preprocess(pixels, "torchvision").ravel(), torchvision, rtol=1e-5)
+    with pytest.raises(NstjaxError, match=r"unknown preprocessing 'cafe': did you mean 'caffe'\?"):
+        preprocess(pixels, "cafe")
