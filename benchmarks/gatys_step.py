@@ -1,12 +1,13 @@
 """Times one step of the pixel route.
 
 Usage: python benchmarks/gatys_step.py [--sizes 128 256] [--networks vgg19] [--precisions float32]
-       [--optimizers adam lbfgs] [--steps 10] [--json FILE]
+       [--optimizers adam lbfgs] [--steps 25] [--json FILE]
 
 Each configuration runs in a process of its own, so that its peak memory is its own: the device's
 where the device counts it, the process's resident memory otherwise. A step of L-BFGS evaluates the
-objective several times; the table says how often on average. Pictures are square and made of seeded
-noise, since how long a step takes does not depend on what they show.
+objective several times; the table says how often on average. Steps run in chunks of five, in a real
+run of up to 64, and each time is the mean over a chunk. The pictures are square, of seeded noise:
+how long an evaluation takes does not depend on what they show.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,31 +28,22 @@ import jax.numpy as jnp
 import numpy as np
 
 import nstjax
+from nstjax import objective
 from nstjax.errors import NstjaxError
 from nstjax.files import write_whole
 from nstjax.gatys.steps import State, first_state, rates_of, run_chunk
 from nstjax.images import resize_image
-from nstjax.objective import Inputs, Targets, content_targets, structure_of, style_targets
-from nstjax.objective import weights_of as term_weights_of
 from nstjax.recipes import get_recipe
 from nstjax.settings import OPTIMIZERS, PRECISIONS, Recipe, override
-from nstjax.vgg import VGG, Weights, layer_names, load_weights
-from nstjax.vgg.layers import CONVOLUTIONS
+from nstjax.vgg import Weights, load_weights
+from nstjax.vgg.layers import CONVOLUTIONS, kernel_shapes
 
 RECIPE = "tensorflow"
-COLUMNS = {
-    "network": "{}",
-    "size": "{}",
-    "precision": "{}",
-    "optimizer": "{}",
-    "weights": "{}",
-    "compile_s": "{:.2f}",
-    "median_s": "{:.4f}",
-    "min_s": "{:.4f}",
-    "max_s": "{:.4f}",
-    "evaluations_per_step": "{:.2f}",
-    "peak_mib": "{:.0f}",
-}
+CHUNK_STEPS = 5
+COLUMNS = (
+    *("network", "size", "precision", "optimizer", "weights", "compile_s"),
+    *("median_s", "min_s", "max_s", "evaluations_per_step", "peak_mib"),
+)
 
 
 def main() -> None:
@@ -62,13 +55,18 @@ def main() -> None:
     # SciPy drives L-BFGS-B from the host, one evaluation at a time: it has no step to time.
     choices = [name for name in OPTIMIZERS if name != "lbfgs-b"]
     parser.add_argument("--optimizers", nargs="+", default=["adam", "lbfgs"], choices=choices)
-    parser.add_argument("--steps", type=int, default=10, help="timed steps (default: 10)")
+    parser.add_argument("--steps", type=int, default=25, help="timed steps (default: 25)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(**json.loads(options.one))))
+        try:
+            print(json.dumps(measure(json.loads(options.one))))
+        except NstjaxError as error:
+            sys.exit(str(error))
         return
+    if options.steps < 1:
+        parser.error("--steps must be at least 1")
     settings = [
         {"network": n, "size": s, "precision": p, "optimizer": o, "steps": options.steps}
         for n in options.networks
@@ -77,20 +75,21 @@ def main() -> None:
         for o in options.optimizers
     ]
     results = []
-    print_row(list(COLUMNS))
+    print_row(COLUMNS)
     for setting in settings:
         result = in_own_process(setting)
         results.append(result)
-        print_row([text.format(result[name]) for name, text in COLUMNS.items()])
+        print_row([result[name] for name in COLUMNS])
     if options.json:
         data = {"recipe": RECIPE, "machine": machine(), "versions": versions(), "results": results}
         write_whole(options.json, json.dumps(data, indent=2).encode())
 
 
-def print_row(cells: list[str]) -> None:
+def print_row(cells: Sequence[str | float]) -> None:
     """Prints one line of the table, at once."""
-    print(*(f"{cell:>{max(8, len(name))}}" for cell, name in zip(cells, COLUMNS, strict=True)))
-    sys.stdout.flush()
+    texts = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells]
+    widths = [max(9, len(name)) for name in COLUMNS]
+    print(*(f"{t:>{w}}" for t, w in zip(texts, widths, strict=True)), flush=True)
 
 
 def in_own_process(setting: dict[str, Any]) -> dict[str, Any]:
@@ -98,50 +97,48 @@ def in_own_process(setting: dict[str, Any]) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", json.dumps(setting)]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if run.returncode:
-        sys.exit(f"{setting} failed: see above")
+        sys.exit(f"failed with {setting}")
     return json.loads(run.stdout)
 
 
-def measure(
-    *, network: str, size: int, precision: str, optimizer: str, steps: int
-) -> dict[str, Any]:
-    """Compiles one configuration and times its steps, one by one."""
-    recipe = override(get_recipe(RECIPE), network=network, precision=precision, optimizer=optimizer)
-    weights = find_weights(network)
-    structure = structure_of(recipe, weights.preprocessing)
-    inputs, content = inputs_of(recipe, weights, size)
-    rates, count = rates_of(recipe), jnp.int32(1)
+def measure(setting: dict[str, Any]) -> dict[str, Any]:
+    """Compiles one configuration and times its steps, chunk by chunk."""
+    recipe = override(get_recipe(RECIPE), **setting)
+    weights = find_weights(recipe.network)
+    structure = objective.structure_of(recipe, weights.preprocessing)
+    inputs, content = inputs_of(recipe, weights)
+    rates, count = rates_of(recipe), min(recipe.steps, CHUNK_STEPS)
     state = first_state(recipe, content * recipe.pixel_range, rates)
     begin = time.perf_counter()
     lowered = run_chunk.lower(
-        structure, optimizer, recipe.history_size, inputs, rates, state, count
+        structure, recipe.optimizer, recipe.history_size, inputs, rates, state, jnp.int32(count)
     )
     compiled = lowered.compile()
     compile_s = time.perf_counter() - begin
 
-    def step(state: State) -> State:
-        return jax.block_until_ready(compiled(inputs, rates, state, count)[0])
+    def chunk(state: State) -> State:
+        return jax.block_until_ready(compiled(inputs, rates, state, jnp.int32(count))[0])
 
-    state = step(step(state))  # the start's evaluation, and a step to warm up
+    state = chunk(state)  # the start's evaluation, and to warm up
     before = int(state.evaluations)
     seconds = []
-    for _ in range(steps):
+    for _ in range(recipe.steps // count):
         begin = time.perf_counter()
-        state = step(state)
-        seconds.append(time.perf_counter() - begin)
+        state = chunk(state)
+        seconds.append((time.perf_counter() - begin) / count)
+    if not jnp.isfinite(state.total):
+        raise NstjaxError("the objective became infinite or NaN: time fewer steps")
+    timed = len(seconds) * count
     return {
-        "network": network,
-        "size": size,
-        "precision": precision,
-        "optimizer": optimizer,
-        "steps": steps,
+        **setting,
+        "steps": timed,
         "weights": weights.sha256[:8],
         "device": jax.devices()[0].device_kind,
         "compile_s": compile_s,
         "median_s": statistics.median(seconds),
         "min_s": min(seconds),
         "max_s": max(seconds),
-        "evaluations_per_step": (int(state.evaluations) - before) / steps,
+        "evaluations_per_step": (int(state.evaluations) - before) / timed,
         **peak_memory(),
     }
 
@@ -152,21 +149,30 @@ def find_weights(network: str) -> Weights:
     try:
         return load_weights(network)
     except NstjaxError:
-        vgg = VGG(network, layers=layer_names(network)[-1:])
-        params = vgg.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-        return Weights(network, "caffe", jax.device_get(params), top=False, sha256="random")
+        rng = np.random.default_rng(0)
+        params = {
+            layer: {
+                "kernel": rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape).astype("float32"),
+                "bias": np.zeros(shape[-1], np.float32),
+            }
+            for layer, shape in kernel_shapes(network).items()
+        }
+        return Weights(network, "caffe", params, top=False, sha256="random")
 
 
-def inputs_of(recipe: Recipe, weights: Weights, size: int) -> tuple[Inputs, jax.Array]:
+def inputs_of(recipe: Recipe, weights: Weights) -> tuple[objective.Inputs, jax.Array]:
     """The numbers of an objective between two smooth pictures of noise, and the first of them."""
     noise = np.random.default_rng(0).random((2, 1, 8, 8, 3), np.float32)
-    content, style = (jnp.asarray(resize_image(coarse, size, size)) for coarse in noise)
-    structure, params = structure_of(recipe, weights.preprocessing), jax.device_put(weights.params)
-    targets = Targets(
-        jax.jit(content_targets, static_argnums=0)(structure, params, content),
-        jax.jit(style_targets, static_argnums=0)(structure, params, style),
+    content, style = (
+        jnp.asarray(resize_image(coarse, recipe.size, recipe.size)) for coarse in noise
     )
-    return Inputs(params, targets, term_weights_of(recipe)), content
+    structure = objective.structure_of(recipe, weights.preprocessing)
+    params = jax.device_put(weights.params)
+    targets = objective.Targets(
+        jax.jit(objective.content_targets, static_argnums=0)(structure, params, content),
+        jax.jit(objective.style_targets, static_argnums=0)(structure, params, style),
+    )
+    return objective.Inputs(params, targets, objective.weights_of(recipe)), content
 
 
 def peak_memory() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from nstjax.images import find_images, load_image
 
 def main() -> None:
     """Reads the command line and measures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", help="a folder of photographs")
     parser.add_argument("--network", default="vgg19")
     parser.add_argument("--pooling", default="avg")

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
 from nstjax.settings import Recipe
-from nstjax.vgg import VGG, Weights, check_size, preprocess
+from nstjax.vgg import Weights, check_size, extract_features
 from nstjax.vgg.network import Params
 
 Terms = dict[str, Float[Array, ""]]
@@ -127,9 +127,15 @@ def features_of(
         Activations by layer, in the structure's precision.
     """
     dtype = image.dtype if structure.precision == "float32" else structure.precision
-    vgg = VGG(structure.network, tuple(sorted(layers)), structure.pooling, str(dtype))
-    scaled = image * (structure.input_range / 255.0)
-    return vgg.apply({"params": params}, preprocess(scaled, structure.preprocessing))
+    return extract_features(
+        params,
+        image * (structure.input_range / 255.0),
+        network=structure.network,
+        layers=tuple(sorted(layers)),
+        preprocessing=structure.preprocessing,
+        pooling=structure.pooling,
+        dtype=str(dtype),
+    )
 
 
 def content_targets(
@@ -206,7 +212,7 @@ def make_objective(
     recipe: Recipe,
     weights: Weights,
     content: Float[Array, "n h w 3"],
-    style: Float[Array, "1 h w 3"],
+    style: Float[Array, "1 hs ws 3"],
 ) -> Callable[[Float[Array, "n h w 3"]], tuple[Float[Array, ""], Terms]]:
     """Turns a recipe and two pictures into a function of the picture between them.
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from golden import inputs
 
+from nstjax.recipes import get_recipe
+from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -73,6 +75,21 @@ def shallow_vgg19() -> Weights:
         if layer < "block3"
     }
     return Weights("vgg19", "caffe", blocks, top=False, sha256="0" * 64)
+
+
+@pytest.fixture(scope="session")
+def shallow_recipe() -> Recipe:
+    """The tutorial's recipe on two layers of `shallow_vgg19`, at 32 pixels, its terms balanced."""
+    return override(
+        get_recipe("tensorflow"),
+        content_layers=(("block2_conv1", 1.0),),
+        style_layers=(("block1_conv1", 0.5), ("block2_conv1", 0.5)),
+        content_weight=0.1,
+        style_weight=1e-4,
+        tv_weight=0.1,
+        size=32,
+        steps=5,
+    )
 
 
 @pytest.fixture

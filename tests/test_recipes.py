@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import get_type_hints
 
 import pytest
 
@@ -218,53 +219,35 @@ def test_names_suggest_the_nearest(setting, value, message):
 
 
 AT_LEAST_ZERO = ("content_weight", "style_weight", "tv_weight", "noise_std", "epsilon")
-ABOVE_ZERO = ("learning_rate", "input_range", "pixel_range", "decay_rate", "size", "style_size")
-SHARES = ("noise_ratio", "tolerance")
-MOMENTA = ("beta1", "beta2")
-COUNTS = ("history_size", "decay_steps", "size", "style_size", "evaluations_per_step")
+ABOVE_ZERO = ("learning_rate", "input_range", "pixel_range", "decay_rate", "evaluations_per_step")
+COUNTS = ("history_size", "decay_steps", "size", "style_size")
+SHARES = ("noise_ratio", "tolerance", "beta1", "beta2")
+NUMBERS = (*AT_LEAST_ZERO, *ABOVE_ZERO, *SHARES)
 BAD = [
-    *((name, -1) for name in (*AT_LEAST_ZERO, *ABOVE_ZERO, *SHARES, *MOMENTA, "steps", "seed")),
-    *((name, 0) for name in (*ABOVE_ZERO, *COUNTS)),
-    *((name, 1.5) for name in (*SHARES, *MOMENTA, "decay_rate")),
-    *((name, 1.0) for name in MOMENTA),
-    *((name, bad) for name in (*AT_LEAST_ZERO, "learning_rate") for bad in (math.nan, math.inf)),
-    ("seed", 2**32),
-    ("steps", 10**9),
-    ("size", 10**9),
+    *((name, -1.0) for name in NUMBERS),
+    *((name, 0.0) for name in ABOVE_ZERO),
+    *((name, bad) for name in NUMBERS for bad in (math.nan, math.inf)),
+    *((name, 1.5) for name in (*SHARES, "decay_rate")),
+    *((name, 1.0) for name in ("beta1", "beta2")),
+    *((name, bad) for name in COUNTS for bad in (0, -1)),
+    *((name, -1) for name in ("steps", "seed")),
+    *(("seed", 2**32), ("steps", 10**9), ("size", 10**9)),
 ]
+
+
+def test_every_number_is_in_these_lists():
+    kinds = get_type_hints(Recipe)
+    numbers = {
+        name for name, kind in kinds.items() if kind in (int, float, float | None, int | None)
+    }
+    assert numbers == {*NUMBERS, *COUNTS, "steps", "seed"}
 
 
 @pytest.mark.parametrize(("setting", "value"), BAD)
 def test_numbers_out_of_range(setting, value):
-    message = rf"^{setting.replace('_', ' ')} is {value}: it must be (at least|[\d.e+-]+ to) ?"
+    message = rf"^{setting.replace('_', ' ')} is {value}: it must be (at least )?[\de]"
     with pytest.raises(NstjaxError, match=message):
         override(get_recipe("tensorflow"), **{setting: value})
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("steps", 2.5),
-        ("size", 100.5),
-        ("seed", 0.5),
-        ("steps", "10"),
-        ("content_weight", "1e4"),
-        ("size", None),
-        ("learning_rate", None),
-    ],
-)
-def test_values_of_another_kind(setting, value):
-    with pytest.raises(NstjaxError, match=f"{setting.replace('_', ' ')} is {value!r}: it must be"):
-        override(get_recipe("tensorflow"), **{setting: value})
-
-
-@pytest.mark.parametrize("field", dataclasses.fields(Recipe), ids=lambda field: field.name)
-def test_every_number_is_validated(field):
-    """A NaN is refused wherever a number is expected."""
-    if field.type not in ("int", "float", "float | None", "int | None", int, float):
-        pytest.skip("no number")
-    with pytest.raises(NstjaxError, match=field.name.replace("_", " ")):
-        override(get_recipe("tensorflow"), **{field.name: math.nan})
 
 
 @pytest.mark.parametrize("setting", ["content_layers", "style_layers"])

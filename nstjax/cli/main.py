@@ -89,7 +89,7 @@ def _run(arguments: list[str]) -> int:
     summaries = [f"  {command:10} {summary}" for command, (_, summary) in COMMANDS.items()]
     parser = Parser(
         prog="nstjax",
-        description=nstjax.__doc__.splitlines()[0],
+        description="Neural style transfer: a photograph and a painting in, a picture out.",
         epilog="\n".join(["commands:", *summaries, "", "nstjax COMMAND --help tells more."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

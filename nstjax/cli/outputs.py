@@ -1,6 +1,7 @@
 """Where what a run makes goes, without ever overwriting a picture that was given."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,7 +35,9 @@ class Outputs:
         return self.picture.with_stem(f"{self.picture.stem}-step{step:05d}")
 
 
-def output_paths(output: str | None, contents: list[Path | str], style: str) -> list[Path]:
+def output_paths(
+    output: str | None, contents: list[Path | str], style: str, *, bits: int
+) -> list[Path]:
     """Decides where each stylised picture goes.
 
     Without `output`, into the current folder, as PHOTO-PAINTING.png, numbered if that exists.
@@ -43,6 +46,7 @@ def output_paths(output: str | None, contents: list[Path | str], style: str) -> 
         output: a file, or a folder: one that exists, or a name that ends in a separator.
         contents: the photographs.
         style: the painting.
+        bits: per channel, which the format must be able to hold.
 
     Returns:
         A path for each of `contents`, all different and none of them an input.
@@ -53,11 +57,11 @@ def output_paths(output: str | None, contents: list[Path | str], style: str) -> 
     inputs = {os.path.realpath(path) for path in (*contents, style)}
     if output is None:
         names = [Path(f"{_stem(content)}-{_stem(style)}{_SUFFIX}") for content in contents]
-        return _free(names, lambda path: path.exists())
+        return _free(names, Path.exists, bits)
     folder = Path(output)
     if folder.is_dir() or output.endswith(("/", os.sep)):
         names = [folder / f"{_stem(content)}{_SUFFIX}" for content in contents]
-        return _free(names, lambda path: os.path.realpath(path) in inputs)
+        return _free(names, lambda path: os.path.realpath(path) in inputs, bits)
     if len(contents) > 1:
         raise NstjaxError(
             f"--output {output} is one file and there are {len(contents)} pictures: "
@@ -65,7 +69,7 @@ def output_paths(output: str | None, contents: list[Path | str], style: str) -> 
         )
     if os.path.realpath(output) in inputs:
         raise NstjaxError(f"--output {output} would overwrite an input: choose another name")
-    return [check_output(output)]
+    return [check_output(output, bits=bits)]
 
 
 def per_picture(path: str | None, picture: Path, *, several: bool) -> Path | None:
@@ -80,7 +84,7 @@ def _stem(source: Path | str) -> str:
     return Path(name).stem or "picture"
 
 
-def _free(names: list[Path], taken) -> list[Path]:
+def _free(names: list[Path], taken: Callable[[Path], bool], bits: int) -> list[Path]:
     """Numbers the names that are taken or given twice."""
     free: list[Path] = []
     for name in names:
@@ -88,5 +92,5 @@ def _free(names: list[Path], taken) -> list[Path]:
         while path in free or taken(path):
             number += 1
             path = name.with_stem(f"{name.stem}-{number}")
-        free.append(check_output(path))
+        free.append(check_output(path, bits=bits))
     return free

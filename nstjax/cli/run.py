@@ -24,7 +24,7 @@ from nstjax.report import save_report
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
 
-_REPORT_SNAPSHOTS = (0.05, 0.2, 0.5)  # shares of the steps; most happens early
+_REPORT_SNAPSHOTS = (0.02, 0.1, 0.3, 0.6)  # shares of the steps; most happens early
 
 
 class Ended(NamedTuple):

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     contents, failed = _expand(options.contents)
     several = len(contents) + len(failed) > 1
-    paths = output_paths(options.output, contents, options.style)
+    paths = output_paths(options.output, contents, options.style, bits=options.bits)
     style = load_image(options.style)
     weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
     for content, path in zip(contents, paths, strict=True):

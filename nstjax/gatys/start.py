@@ -46,11 +46,12 @@ def start_image(
         image = resize_image(load_image(recipe.init).pixels, height, width)
     if ratio == 0:
         return jnp.asarray(image)
-    return (1 - ratio) * image + ratio * _noise(recipe, content.shape, preprocessing)
+    return (1 - ratio) * jnp.asarray(image) + ratio * _noise(recipe, content.shape, preprocessing)
 
 
 def _noise(recipe: Recipe, shape: tuple[int, ...], preprocessing: str) -> Array:
     key = jax.random.key(recipe.seed)
     if recipe.noise_std is None:
         return jax.random.uniform(key, shape)
-    return MEAN_COLOUR[preprocessing] + recipe.noise_std * jax.random.normal(key, shape)
+    zero = MEAN_COLOUR[preprocessing] * np.float32(255.0 / recipe.input_range)
+    return zero + recipe.noise_std * jax.random.normal(key, shape)

@@ -6,7 +6,7 @@ to the host; how many is an argument, as are all numbers, so that each structure
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -107,8 +107,8 @@ def _first_order_step(
 ) -> State:
     def update(image: Array, opt_state: optax.OptState) -> tuple[Array, optax.OptState]:
         updates, opt_state = optimizer.update(state.gradient, opt_state)
-        moved = image + updates
-        return jnp.clip(moved, rates.lower, rates.upper), opt_state
+        moved = optax.apply_updates(image, updates)
+        return jnp.clip(jnp.asarray(moved), rates.lower, rates.upper), opt_state
 
     image, opt_state = jax.lax.cond(
         state.step >= 0, update, lambda *same: same, state.image, state.opt_state
@@ -155,9 +155,9 @@ def _lbfgs_step(
             grad=gradients,
             value_fn=total_of_variables,
         )
-        image, _ = optax.apply_updates(variables, updates)
-        found = opt_state[-1]  # pyright: ignore[reportIndexIssue]
-        gradient, terms = found.grad
+        moved: Any = optax.apply_updates(variables, updates)
+        found: Any = cast(tuple, opt_state)[-1]
+        (image, _), (gradient, terms) = moved, found.grad
         evaluations = state.evaluations + found.info.num_linesearch_steps
         return State(image, found.value, terms, gradient, opt_state, state.step, evaluations)
 

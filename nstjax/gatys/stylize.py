@@ -1,6 +1,7 @@
 """The pixel route from pictures to a picture: `stylize`."""
 
 import dataclasses
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ class StylizeResult:
 
     def _repr_png_(self) -> bytes:
         """Shows the picture in a notebook."""
-        return to_pillow(self.image, self.alpha)._repr_png_()
+        stream = io.BytesIO()
+        to_pillow(self.image, self.alpha).save(stream, "png")
+        return stream.getvalue()
 
 
 def stylize(

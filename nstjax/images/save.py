@@ -43,26 +43,29 @@ def save_image(
     kind = format_of(path)
     text = settings_text(settings)
     image = _with_alpha(pixels, alpha)
-    _check_format(path, kind, image, bits, text)
+    _check_bits(path, kind, bits)
+    _check_size(path, kind, image, text)
     if image.shape[2] == 4 and not kind.alpha:
         image = image[..., :3] * image[..., 3:] + (1 - image[..., 3:])
     write_whole(path, kind.encode(_levels(image, bits), text))
 
 
-def check_output(path: str | os.PathLike[str]) -> Path:
+def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> Path:
     """Checks, before a long run, that an image could be saved; creates the folder for it.
 
     Args:
         path: where the image is to go.
+        bits: bits per channel.
 
     Returns:
         The path.
 
     Raises:
-        NstjaxError: an unknown suffix, a path that is a folder, or one that cannot be written.
+        NstjaxError: an unknown suffix, one that cannot hold so many bits, a path that is a folder,
+            or one that cannot be written.
     """
     path = Path(path)
-    format_of(path)
+    _check_bits(path, format_of(path), bits)
     check_writable(path)
     return path
 
@@ -106,7 +109,7 @@ def _levels(image: np.ndarray, bits: int) -> np.ndarray:
     return np.floor(image * (2**bits - 1) + 0.5).astype(f"uint{bits}")
 
 
-def _check_format(path: Path, kind: Format, image: np.ndarray, bits: int, text: str | None) -> None:
+def _check_bits(path: Path, kind: Format, bits: int) -> None:
     if bits not in kind.bits:
         able = ", ".join(suffix for suffix, other in FORMATS.items() if bits in other.bits)
         accepted = " or ".join(str(choice) for choice in kind.bits)
@@ -114,6 +117,9 @@ def _check_format(path: Path, kind: Format, image: np.ndarray, bits: int, text: 
             f"{path} cannot hold {bits} bits per channel: "
             + (f"save it as {able}" if able else f"choose {accepted}")
         )
+
+
+def _check_size(path: Path, kind: Format, image: np.ndarray, text: str | None) -> None:
     height, width = image.shape[:2]
     if max(height, width) > kind.max_side:
         raise NstjaxError(

@@ -1,6 +1,7 @@
 """VGG16 and VGG19 in Flax: pictures in, activations by layer name out."""
 
 from nstjax.vgg.classify import classify
+from nstjax.vgg.features import extract_features
 from nstjax.vgg.layers import canonical_layer, layer_names, minimum_size
 from nstjax.vgg.network import POOLING, VGG, check_size
 from nstjax.vgg.normalize import bundled_means, mean_activations, rescale
@@ -16,6 +17,7 @@ __all__ = [
     "canonical_layer",
     "check_size",
     "classify",
+    "extract_features",
     "layer_names",
     "load_weights",
     "mean_activations",

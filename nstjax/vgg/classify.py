@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError
 from nstjax.images import resize_image
+from nstjax.vgg.features import extract_features
 from nstjax.vgg.layers import TOP_SIZE
-from nstjax.vgg.network import VGG
-from nstjax.vgg.preprocess import preprocess
+from nstjax.vgg.network import Params
 from nstjax.vgg.weights import Weights
 
 _SHORTER_SIDE = 256  # before the central crop, as VGG's authors evaluate
@@ -44,13 +44,18 @@ def classify(
         raise NstjaxError(
             f"these {weights.network} weights have no classifier: load the ones with the top"
         )
-    vgg = VGG(network=weights.network, layers=("predictions",))
 
     @jax.jit
-    def predict(params, picture):
-        return vgg.apply({"params": params}, preprocess(picture, weights.preprocessing))
+    def predict(params: Params, picture: Array) -> Array:
+        return extract_features(
+            params,
+            picture,
+            network=weights.network,
+            layers=("predictions",),
+            preprocessing=weights.preprocessing,
+        )["predictions"]
 
-    probabilities = np.asarray(predict(weights.params, _central_crop(pixels))["predictions"][0])
+    probabilities = np.asarray(predict(weights.params, _central_crop(pixels))[0])
     best = np.argsort(-probabilities)[:count]
     labels = imagenet_labels()
     return [(labels[i], float(probabilities[i])) for i in best]

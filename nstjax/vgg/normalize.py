@@ -10,9 +10,9 @@ from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError
 from nstjax.vgg.convert import Arrays
+from nstjax.vgg.features import extract_features
 from nstjax.vgg.layers import layer_names
-from nstjax.vgg.network import VGG
-from nstjax.vgg.preprocess import preprocess
+from nstjax.vgg.network import Params
 from nstjax.vgg.weights import Weights
 
 Means = Mapping[str, np.ndarray]
@@ -32,11 +32,17 @@ def mean_activations(
         Means by convolution, shape (C,), each picture counting the same.
     """
     layers = tuple(name for name in layer_names(weights.network) if "conv" in name)
-    vgg = VGG(network=weights.network, layers=layers, pooling=pooling)
 
     @jax.jit
-    def picture_means(params, picture):
-        features = vgg.apply({"params": params}, preprocess(picture, weights.preprocessing))
+    def picture_means(params: Params, picture: Array) -> dict[str, Array]:
+        features = extract_features(
+            params,
+            picture,
+            network=weights.network,
+            layers=layers,
+            preprocessing=weights.preprocessing,
+            pooling=pooling,
+        )
         return {name: jnp.mean(features[name], axis=(0, 1, 2)) for name in layers}
 
     total = {name: np.zeros(len(weights.params[name]["bias"]), np.float64) for name in layers}

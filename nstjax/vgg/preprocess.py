@@ -25,7 +25,7 @@ _PREPROCESSING = {"caffe": _caffe, "torchvision": _torchvision}
 MEAN_COLOUR = {"caffe": _CAFFE_MEAN / 255.0, "torchvision": _TORCHVISION_MEAN}
 
 
-def preprocess(images: Float[Array, "n h w 3"], kind: str) -> Float[Array, "n h w 3"]:
+def preprocess(images: Float[Array | np.ndarray, "n h w 3"], kind: str) -> Float[Array, "n h w 3"]:
     """Brings pictures to the range, channel order and mean that weights were trained with.
 
     Args:
