@@ -81,7 +81,8 @@ def main() -> None:
         results.append(result)
         print_row([result[name] for name in COLUMNS])
     if options.json:
-        data = {"recipe": RECIPE, "machine": machine(), "versions": versions(), "results": results}
+        machine = {"platform": platform.platform(), "cores": os.cpu_count()}
+        data = {"recipe": RECIPE, "machine": machine, "versions": versions(), "results": results}
         write_whole(options.json, json.dumps(data, indent=2).encode())
 
 
@@ -185,11 +186,6 @@ def peak_memory() -> dict[str, Any]:
     unit = 1 if sys.platform == "darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {"peak_mib": peak / 2**20, "peak_of": "process"}
-
-
-def machine() -> dict[str, Any]:
-    """What the results depend on besides the device."""
-    return {"platform": platform.platform(), "cores": os.cpu_count()}
 
 
 def versions() -> dict[str, str]:

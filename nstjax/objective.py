@@ -8,14 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
 from nstjax.settings import Recipe
-from nstjax.vgg import Weights, check_size, extract_features
+from nstjax.vgg import Weights, bundled_means, check_size, extract_features, rescale
 from nstjax.vgg.network import Params
 
+Pixels = Float[Array | np.ndarray, "n h w 3"]
+StylePixels = Float[Array | np.ndarray, "1 _ _ 3"]
 Terms = dict[str, Float[Array, ""]]
 TERMS = ("content", "style", "tv")
 
@@ -208,12 +212,59 @@ def _style_term(structure: Structure, features: Array, target: Array, pixels: in
     )
 
 
+def network_params(recipe: Recipe, weights: Weights) -> Params:
+    """Puts the loss network's parameters on the device, rescaled where the recipe asks for it.
+
+    Args:
+        recipe: the settings.
+        weights: of the loss network.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        NstjaxError: if no mean activations come with the package for a network to be rescaled.
+    """
+    params = weights.params
+    if recipe.rescale_filters:
+        params = rescale(params, bundled_means(recipe.network, pooling=recipe.pooling))
+    return jax.device_put(params)
+
+
+_content_targets = jax.jit(content_targets, static_argnums=0)
+_style_targets = jax.jit(style_targets, static_argnums=0)
+
+
+def prepare(
+    recipe: Recipe, preprocessing: str, params: Params, content: Pixels, style: StylePixels
+) -> tuple[Structure, Inputs]:
+    """Computes everything of an objective but the picture.
+
+    Args:
+        recipe: the settings.
+        preprocessing: which the network's weights need.
+        params: as `network_params` returns them.
+        content: RGB in [0, 1], shape (N, H, W, 3).
+        style: RGB in [0, 1], shape (1, H, W, 3), of any size.
+
+    Returns:
+        The structure and the numbers that `evaluate` takes.
+
+    Raises:
+        NstjaxError: if a picture is too small for a layer.
+    """
+    structure = structure_of(recipe, preprocessing)
+    check_pictures(structure, content.shape, style.shape)
+    targets = Targets(
+        _content_targets(structure, params, jnp.asarray(content)),
+        _style_targets(structure, params, jnp.asarray(style)),
+    )
+    return structure, Inputs(params, targets, weights_of(recipe))
+
+
 def make_objective(
-    recipe: Recipe,
-    weights: Weights,
-    content: Float[Array, "n h w 3"],
-    style: Float[Array, "1 hs ws 3"],
-) -> Callable[[Float[Array, "n h w 3"]], tuple[Float[Array, ""], Terms]]:
+    recipe: Recipe, weights: Weights, content: Pixels, style: StylePixels
+) -> Callable[[Pixels], tuple[Float[Array, ""], Terms]]:
     """Turns a recipe and two pictures into a function of the picture between them.
 
     Args:
@@ -230,16 +281,11 @@ def make_objective(
     Raises:
         NstjaxError: if a picture is too small for a layer.
     """
-    structure = structure_of(recipe, weights.preprocessing)
-    check_pictures(structure, content.shape, style.shape)
-    targets = Targets(
-        content_targets(structure, weights.params, content),
-        style_targets(structure, weights.params, style),
-    )
-    inputs = Inputs(weights.params, targets, weights_of(recipe))
+    params = network_params(recipe, weights)
+    structure, inputs = prepare(recipe, weights.preprocessing, params, content, style)
 
-    def objective(image: Float[Array, "n h w 3"]) -> tuple[Float[Array, ""], Terms]:
-        total, raw = evaluate(structure, inputs, image)
+    def objective(image: Pixels) -> tuple[Float[Array, ""], Terms]:
+        total, raw = evaluate(structure, inputs, jnp.asarray(image))
         return total, report_terms(raw, inputs.weights.terms)
 
     return objective

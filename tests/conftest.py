@@ -97,7 +97,8 @@ def compilations():
     """A list that grows by one with every program that XLA compiles."""
     found: list[str] = []
 
-    def listener(event: str, _duration: float, **_: object) -> None:
+    def listener(event: str, duration_secs: float, **_: str | int) -> None:
+        del duration_secs
         if event == COMPILED:
             found.append(event)
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ def commands() -> list[str]:
 def test_python_blocks_run(tmp_path, monkeypatch, random_vgg19):
     """With pictures of the names used, on random weights, so that it needs no asset."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nstjax.gatys.stylize.load_weights", lambda *_, **__: random_vgg19)
+    monkeypatch.setattr(
+        sys.modules["nstjax.gatys.stylize"], "load_weights", lambda *_, **__: random_vgg19
+    )
     monkeypatch.setattr("nstjax.vgg.load_weights", lambda *_, **__: random_vgg19)
     rng = np.random.default_rng(0)
     for name in ("photo.jpg", "painting.jpg"):

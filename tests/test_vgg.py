@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,11 @@ def check_case(case, params, image):
         for statistic in ("mean", "std", "max"):
             found_statistic = getattr(found, statistic)()
             assert found_statistic == pytest.approx(expected[statistic], abs=tolerance)
+
+
+def features_of(weights, image, *layers, **options) -> dict[str, Any]:
+    features: Any = VGG(layers=layers, **options).apply({"params": weights.params}, image)
+    return features
 
 
 def random_picture(case):
@@ -146,13 +152,13 @@ def test_unknown_names(name, network, message):
 
 
 def test_unknown_names_in_the_network(random_vgg19):
-    image, params = jnp.zeros((1, 8, 8, 3)), {"params": random_vgg19.params}
+    image = jnp.zeros((1, 8, 8, 3))
     with pytest.raises(NstjaxError, match=r"unknown pooling 'mean': .*\(accepted: max, avg\)"):
-        VGG(pooling="mean").apply(params, image)
+        features_of(random_vgg19, image, "block1_conv1", pooling="mean")
     with pytest.raises(NstjaxError, match="unknown layer of vgg19 'block1_conv3'"):
-        VGG(layers=("block1_conv3",)).apply(params, image)
+        features_of(random_vgg19, image, "block1_conv3")
     with pytest.raises(NstjaxError, match="unknown network 'vgg11'"):
-        VGG(network="vgg11").apply(params, image)
+        features_of(random_vgg19, image, "block1_conv1", network="vgg11")
 
 
 @pytest.mark.parametrize("layer", layer_names("vgg19"))
@@ -164,11 +170,11 @@ def test_minimum_size_is_the_smallest_that_leaves_a_pixel(layer):
 
 
 def test_minimum_sizes_of_the_network(random_vgg19):
-    vgg, params = VGG(layers=("block3_conv1",)), {"params": random_vgg19.params}
-    assert vgg.apply(params, jnp.zeros((1, 4, 7, 3)))["block3_conv1"].shape == (1, 1, 1, 256)
+    smallest = features_of(random_vgg19, jnp.zeros((1, 4, 7, 3)), "block3_conv1")
+    assert smallest["block3_conv1"].shape == (1, 1, 1, 256)
     message = "a picture of 7×3 pixels is too small for layer block3_conv1, which needs 4 pixels"
     with pytest.raises(NstjaxError, match=message):
-        vgg.apply(params, jnp.zeros((1, 3, 7, 3)))
+        features_of(random_vgg19, jnp.zeros((1, 3, 7, 3)), "block3_conv1")
 
 
 def test_the_classifier_takes_one_size():
@@ -180,22 +186,22 @@ def test_the_classifier_takes_one_size():
 def test_pooling_leaves_out_an_odd_last_row(random_vgg19):
     image = jnp.asarray(inputs.picture(5, 7))
     for pooling, reduce in (("max", np.max), ("avg", np.mean)):
-        vgg = VGG(layers=("block1_conv2", "block1_pool"), pooling=pooling)
-        features = vgg.apply({"params": random_vgg19.params}, image)
+        features = features_of(random_vgg19, image, "block1_conv2", "block1_pool", pooling=pooling)
         before = np.asarray(features["block1_conv2"])[0, :4, :6].reshape(2, 2, 3, 2, 64)
         pooled = features["block1_pool"][0]
         np.testing.assert_allclose(pooled, reduce(before, axis=(1, 3)), rtol=1e-5, atol=1e-6)
 
 
 def test_bfloat16(random_vgg19):
-    """Activations come in the dtype asked for and stay close; parameters stay float32."""
-    image, params = jnp.asarray(inputs.picture(16, 16)), {"params": random_vgg19.params}
-    exact = VGG(layers=("block2_conv2",)).apply(params, image)["block2_conv2"]
-    rough = VGG(layers=("block2_conv2",), dtype="bfloat16").apply(params, image)["block2_conv2"]
-    assert rough.dtype == jnp.bfloat16
-    np.testing.assert_allclose(
-        np.asarray(rough, np.float32), exact, atol=0.03 * float(jnp.max(exact))
+    """Activations come in the dtype asked for and stay close."""
+    image = jnp.asarray(inputs.picture(16, 16))
+    exact, rough = (
+        features_of(random_vgg19, image, "block2_conv2", dtype=dtype)["block2_conv2"]
+        for dtype in ("float32", "bfloat16")
     )
+    assert rough.dtype == jnp.bfloat16
+    tolerance = 0.03 * float(jnp.max(exact))
+    np.testing.assert_allclose(np.asarray(rough, np.float32), exact, atol=tolerance)
 
 
 def test_preprocessing_by_hand():

@@ -1,5 +1,7 @@
 """The classifier's names for a picture, against NumPy's own softmax and sorting."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ def test_labels():
 
 def top_five(weights, crop):
     """The classifier's last layer in NumPy, on what Flax computes below it."""
-    features = VGG("vgg16", ("fc2",)).apply(
+    features: Any = VGG("vgg16", ("fc2",)).apply(
         {"params": weights.params}, preprocess(jnp.asarray(crop), "caffe")
     )
     last = weights.params["predictions"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from nstjax.objective import TERMS, report_terms
 from nstjax.settings import Recipe
@@ -33,6 +33,11 @@ class Progress:
     image: Float[np.ndarray, "1 h w 3"]
     entry: Entry
     entries: History
+
+
+def to_picture(image: Float[Array, "1 h w 3"]) -> Float[np.ndarray, "1 h w 3"]:
+    """Copies a picture to the host, clipped to [0, 1]."""
+    return np.clip(np.asarray(image, np.float32), 0, 1)
 
 
 # Called after every few steps; returning True ends the run there.

@@ -1,6 +1,5 @@
 """The loop with effects: runs chunks of steps, reports, and stops when it should."""
 
-import contextlib
 from functools import partial
 
 import jax
@@ -8,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nstjax.gatys.history import TOLERANCE_STEPS, Recorder
-from nstjax.gatys.steps import CHUNK, evaluate_once, first_state, rates_of, run_chunk
+from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
+from nstjax.gatys.scipy_lbfgsb import run_scipy
+from nstjax.gatys.steps import CHUNK, first_state, rates_of, run_chunk
 from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
 
@@ -42,13 +42,9 @@ def optimize(
         The picture after the last step with a finite objective, not clipped.
     """
     recorder.begin_stage()
-    run = _run_scipy if recipe.optimizer == "lbfgs-b" else _run_chunks
-    return run(recipe, structure, inputs, image, steps, recorder, every)
-
-
-def to_picture(image: Float[Array, "1 h w 3"]) -> Float[np.ndarray, "1 h w 3"]:
-    """Copies a picture to the host, clipped to [0, 1]."""
-    return np.clip(np.asarray(image, np.float32), 0, 1)
+    if recipe.optimizer == "lbfgs-b":
+        return run_scipy(recipe, structure, inputs, image, steps, recorder)
+    return _run_chunks(recipe, structure, inputs, image, steps, recorder, every)
 
 
 def _run_chunks(
@@ -97,71 +93,3 @@ def _run_chunks(
 def _until_multiple(step: int, every: int) -> int:
     """The steps from `step` to the next multiple of `every`; many where it is 0."""
     return every - step % every if every else CHUNK
-
-
-class _Stop(Exception):
-    """Ends SciPy's minimisation from within."""
-
-
-def _run_scipy(
-    recipe: Recipe,
-    structure: Structure,
-    inputs: Inputs,
-    image: Array,
-    steps: int,
-    recorder: Recorder,
-    every: int,
-) -> Array:
-    """SciPy's L-BFGS-B within [0, 1]; it keeps its own state on the host, in float64."""
-    from scipy.optimize import minimize
-
-    del every  # each step is reported
-    good = to_picture(image)
-    seen: dict[bytes, tuple[float, np.ndarray, dict[str, float]]] = {}
-    count = 0
-
-    def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal count
-        key = flat.tobytes()
-        if key not in seen:
-            picture = jnp.asarray(flat.reshape(image.shape), jnp.float32)
-            total, gradient, terms = jax.device_get(evaluate_once(structure, inputs, picture))
-            count += 1
-            raw = {name: float(term) for name, term in terms.items()}
-            seen[key] = float(total), gradient.astype(np.float64).ravel(), raw
-            if not np.isfinite(total):
-                recorder.add(float(total), raw, count, recorder.elapsed())
-                raise _Stop
-        return seen[key][:2]
-
-    def accept(flat: np.ndarray) -> None:
-        nonlocal good
-        value_and_gradient(flat)  # as a rule the newest, and remembered
-        total, gradient, raw = seen[flat.tobytes()]
-        seen.clear()
-        seen[flat.tobytes()] = total, gradient, raw
-        good = flat.reshape(image.shape).astype(np.float32)
-        recorder.add(total, raw, count, recorder.elapsed())
-        recorder.report(lambda: good)
-        if recorder.stopped:
-            raise _Stop
-
-    start = good.astype(np.float64).ravel()
-    options = {
-        "maxiter": steps,
-        "maxfun": int(np.ceil(steps * recipe.evaluations_per_step)),
-        "maxcor": recipe.history_size,
-    }
-    with contextlib.suppress(_Stop):
-        accept(start)
-        if steps:
-            minimize(
-                value_and_gradient,
-                start,
-                jac=True,
-                method="L-BFGS-B",
-                bounds=np.tile([0.0, 1.0], (start.size, 1)),
-                callback=accept,
-                options=options,
-            )
-    return jnp.asarray(good)

@@ -12,24 +12,14 @@ import numpy as np
 from jaxtyping import Float
 
 import nstjax
-from nstjax.gatys.history import Callback, History, Recorder
-from nstjax.gatys.loop import optimize, to_picture
+from nstjax.gatys.history import Callback, History, Recorder, to_picture
+from nstjax.gatys.loop import optimize
 from nstjax.gatys.start import start_image
 from nstjax.images import Picture, fit_size, load_image, resize_image, save_image, to_pillow
-from nstjax.objective import (
-    Inputs,
-    Structure,
-    Targets,
-    check_pictures,
-    content_targets,
-    structure_of,
-    style_targets,
-    weights_of,
-)
+from nstjax.objective import network_params, prepare
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
-from nstjax.vgg import Weights, bundled_means, load_weights, rescale
-from nstjax.vgg.network import Params
+from nstjax.vgg import Weights, load_weights
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 
@@ -106,19 +96,19 @@ def stylize(
     style_picture = _load(style)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
-    params = jax.device_put(_params(recipe, weights))
-    structure = structure_of(recipe, weights.preprocessing)
+    params = network_params(recipe, weights)
     recorder = Recorder(recipe, callback)
     image = None
     for size_share, steps in _stages(recipe):
         content_pixels = _content_at(recipe, content_picture.pixels, size_share)
         style_pixels = _style_for(recipe, style_picture.pixels, content_pixels, size_share)
-        check_pictures(structure, content_pixels.shape, style_pixels.shape)
+        structure, inputs = prepare(
+            recipe, weights.preprocessing, params, content_pixels, style_pixels
+        )
         if image is None:
             image = start_image(recipe, content_pixels, style_pixels, weights.preprocessing)
         else:
             image = resize_image(to_picture(image), *content_pixels.shape[1:3])
-        inputs = _inputs(recipe, structure, params, content_pixels, style_pixels)
         image = optimize(
             recipe,
             structure,
@@ -144,12 +134,6 @@ def stylize(
 
 def _load(source: Any) -> Picture:
     return source if isinstance(source, Picture) else load_image(source)
-
-
-def _params(recipe: Recipe, weights: Weights) -> Params:
-    if not recipe.rescale_filters:
-        return weights.params
-    return rescale(weights.params, bundled_means(recipe.network, pooling=recipe.pooling))
 
 
 def _stages(recipe: Recipe) -> list[tuple[float, int]]:
@@ -185,18 +169,6 @@ def _style_for(recipe: Recipe, style: Pixels, content: Pixels, size_share: float
     size = max(1, round((recipe.style_size or recipe.size) * size_share))
     longest = _longest_side(recipe, height, width, size)
     return resize_image(style, *fit_size(height, width, longest, upscale=True))
-
-
-def _inputs(
-    recipe: Recipe, structure: Structure, params: Params, content: Pixels, style: Pixels
-) -> Inputs:
-    content_features = _content_targets(structure, params, jnp.asarray(content))
-    grams = _style_targets(structure, params, jnp.asarray(style))
-    return Inputs(params, Targets(content_features, grams), weights_of(recipe))
-
-
-_content_targets = jax.jit(content_targets, static_argnums=0)
-_style_targets = jax.jit(style_targets, static_argnums=0)
 
 
 def _settings(

@@ -163,6 +163,7 @@ def _draw_losses(axes: "Axes", history: Sequence[Mapping[str, float | int]]) -> 
         )
     axes.set_yscale("log")
     axes.set_xlabel("step")
+    axes.locator_params(axis="x", integer=True)
     axes.grid(color="0.92")
     axes.margins(x=0.01)
     if axes.lines:

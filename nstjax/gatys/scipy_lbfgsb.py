@@ -1,0 +1,105 @@
+"""SciPy's L-BFGS-B: bounds of [0, 1] on every pixel, its own state on the host in float64."""
+
+import contextlib
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nstjax.gatys.history import Recorder, to_picture
+from nstjax.gatys.steps import evaluate_once
+from nstjax.objective import Inputs, Structure
+from nstjax.settings import Recipe
+
+
+class _Stop(Exception):
+    """Ends SciPy's minimisation from within."""
+
+
+class _Minimisation:
+    """What SciPy calls: the objective, and the report of each step it accepts.
+
+    Attributes:
+        good: the picture of the last step with a finite objective.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        inputs: Inputs,
+        start: Float[np.ndarray, "1 h w 3"],
+        recorder: Recorder,
+    ):
+        self.good = start
+        self._structure = structure
+        self._inputs = inputs
+        self._recorder = recorder
+        self._evaluations = 0
+        # SciPy asks again for points it has seen: the start, and each one it accepts.
+        self._seen: dict[bytes, tuple[float, np.ndarray, dict[str, float]]] = {}
+
+    def value_and_gradient(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """Evaluates the objective and its gradient, once for each picture."""
+        key = flat.tobytes()
+        if key not in self._seen:
+            picture = jnp.asarray(flat.reshape(self.good.shape), jnp.float32)
+            total, gradient, terms = jax.device_get(
+                evaluate_once(self._structure, self._inputs, picture)
+            )
+            self._evaluations += 1
+            raw = {name: float(term) for name, term in terms.items()}
+            self._seen[key] = float(total), gradient.astype(np.float64).ravel(), raw
+            if not math.isfinite(total):
+                self._record(key)
+        total, gradient, _ = self._seen[key]
+        return total, gradient
+
+    def accept(self, flat: np.ndarray) -> None:
+        """Records a step and reports it."""
+        self.value_and_gradient(flat)
+        key = flat.tobytes()
+        self._seen = {key: self._seen[key]}
+        self.good = flat.reshape(self.good.shape).astype(np.float32)
+        self._record(key)
+
+    def _record(self, key: bytes) -> None:
+        total, _, raw = self._seen[key]
+        self._recorder.add(total, raw, self._evaluations, self._recorder.elapsed())
+        self._recorder.report(lambda: self.good)
+        if self._recorder.stopped:
+            raise _Stop
+
+
+def run_scipy(
+    recipe: Recipe,
+    structure: Structure,
+    inputs: Inputs,
+    image: Float[Array, "1 h w 3"],
+    steps: int,
+    recorder: Recorder,
+) -> Float[Array, "1 h w 3"]:
+    """Runs SciPy's minimiser, which reports each step; see `nstjax.gatys.loop.optimize`."""
+    from scipy.optimize import minimize
+
+    start = to_picture(image)
+    minimisation = _Minimisation(structure, inputs, start, recorder)
+    flat = start.astype(np.float64).ravel()
+    with contextlib.suppress(_Stop):
+        minimisation.accept(flat)
+        if steps:
+            minimize(
+                minimisation.value_and_gradient,
+                flat,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=np.tile([0.0, 1.0], (flat.size, 1)),
+                callback=minimisation.accept,
+                options={
+                    "maxiter": steps,
+                    "maxfun": math.ceil(steps * recipe.evaluations_per_step),
+                    "maxcor": recipe.history_size,
+                },
+            )
+    return jnp.asarray(minimisation.good)

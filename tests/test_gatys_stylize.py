@@ -1,0 +1,204 @@
+"""`stylize` end to end on a shallow network: sizes, stages, transparency, and what it saves."""
+
+import json
+
+import numpy as np
+import pytest
+from golden import inputs
+from PIL import Image
+
+import nstjax
+from nstjax.errors import NstjaxError
+from nstjax.gatys import stylize
+from nstjax.gatys.stylize import _content_at, _style_for
+from nstjax.images import Picture, read_settings, resize_image
+from nstjax.recipes import get_recipe
+from nstjax.settings import override
+
+CONTENT, STYLE = inputs.picture(24, 32), inputs.picture(30, 26)
+LAYERS = {
+    "content_layers": (("block2_conv1", 1.0),),
+    "style_layers": (("block1_conv1", 0.5), ("block2_conv1", 0.5)),
+}
+
+
+@pytest.fixture
+def run(shallow_recipe, shallow_vgg19):
+    def call(content=CONTENT, style=STYLE, *, recipe=shallow_recipe, **settings):
+        return stylize(content, style, recipe=recipe, weights=shallow_vgg19, **settings)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "expected"),
+    [
+        ((300, 400), {"size": 200}, (150, 200)),
+        ((400, 300), {"size": 200}, (200, 150)),
+        ((301, 400), {"size": 200}, (151, 200)),  # 150.5 rounds up
+        ((30, 40), {"size": 200}, (150, 200)),  # asked for: enlarged
+        ((30, 40), {"size": 200, "upscale": False}, (30, 40)),
+        ((30, 40), {}, (30, 40)),  # a recipe's own 512 enlarges nothing
+        ((600, 800), {}, (384, 512)),
+        ((300, 400), {"size": 150, "side": "shortest"}, (150, 200)),
+        ((400, 300), {"size": 150, "side": "shortest"}, (200, 150)),
+        ((300, 400), {"size": 150, "side": "height"}, (150, 200)),
+        ((400, 300), {"size": 200, "side": "height"}, (200, 150)),
+        ((300, 400), {"size": 600, "side": "height", "upscale": False}, (300, 400)),
+        ((1, 50), {"size": 10}, (1, 10)),
+    ],
+)
+def test_the_content_gets_the_size_asked_for(shape, settings, expected):
+    recipe = override(get_recipe("tensorflow"), **settings)
+    assert _content_at(recipe, inputs.picture(*shape), 1.0).shape == (1, *expected, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"size": 64}, (64, 32)),  # the painting's own aspect
+        ({"size": 64, "style_size": 100}, (100, 50)),
+        ({"size": 64, "side": "shortest"}, (128, 64)),
+        ({"size": 64, "style_fit": "stretch"}, (48, 64)),
+        ({"size": 64, "style_fit": "width"}, (128, 64)),
+        ({"size": 64, "style_fit": "width", "style_size": 10}, (128, 64)),
+    ],
+)
+def test_the_style_gets_its_size(settings, expected):
+    recipe = override(get_recipe("tensorflow"), **settings)
+    style = _style_for(recipe, inputs.picture(40, 20), inputs.picture(48, 64), 1.0)
+    assert style.shape == (1, *expected, 3)
+
+
+def test_stages(run):
+    """gatys-code's: five sevenths of the steps at 64 % of the size, the rest at all of it."""
+    shapes = {}
+    result = run(
+        inputs.picture(40, 60),
+        recipe="gatys-code",
+        size=32,
+        steps=7,
+        callback=lambda progress: shapes.update({progress.step: progress.image.shape[1:3]}),
+        callback_every=1,
+        **LAYERS,
+    )
+    assert [entry["step"] for entry in result.history] == list(range(8))
+    assert {shapes[step] for step in range(6)} == {(21, 31)}
+    assert {shapes[step] for step in (6, 7)} == {(32, 48)}
+    assert result.image.shape == (1, 32, 48, 3)
+    assert np.all(np.diff([entry["evaluations"] for entry in result.history]) > 0)
+
+
+def test_a_stage_starts_from_the_one_before(run):
+    images = []
+    result = run(
+        inputs.picture(40, 60),
+        recipe="gatys-code",
+        size=32,
+        steps=7,
+        callback=lambda progress: images.append(progress.image),
+        callback_every=1,
+        **LAYERS,
+    )
+    enlarged = resize_image(images[5], 32, 48)
+    assert (
+        np.abs(result.image - enlarged).mean() < np.abs(result.image - images[5].mean()).mean() / 3
+    )
+
+
+@pytest.mark.parametrize("name", ["keras", "anishathalye", "neural-style", "lbfgs-b", "gatys"])
+def test_other_recipes_run(run, name):
+    """Their optimisers, ranges and starts, on two layers."""
+    settings = {"rescale_filters": False} if name == "gatys" else {}
+    result = run(recipe=name, size=32, steps=2, **settings, **LAYERS)
+    assert result.history[-1]["total"] < result.history[0]["total"]
+    assert result.image.shape[2 if name != "keras" else 1] == 32
+
+
+def test_the_same_seed_gives_the_same_file(run, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(init="noise", seed=seed).save(tmp_path / f"{name}.png")
+    first, second, other = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert first == second
+    assert first != other
+
+
+def test_alpha_comes_back_at_the_size_of_the_result(run):
+    alpha = np.zeros((1, 48, 64, 1), np.float32)
+    alpha[:, :, 32:] = 1
+    result = run(Picture(inputs.picture(48, 64), alpha, "cut-out.png"))
+    assert result.image.shape == (1, 24, 32, 3)
+    np.testing.assert_array_equal(result.alpha, resize_image(alpha, 24, 32))
+    assert run().alpha is None
+
+
+def test_what_is_saved(run, tmp_path):
+    result = run(Picture(CONTENT, None, "some/where/photo.jpg"), steps=3, tv_weight=0.25)
+    result.save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (32, 24)
+        np.testing.assert_allclose(np.asarray(image) / 255, result.image[0], atol=0.51 / 255)
+    settings = read_settings(tmp_path / "out.png")
+    assert settings == json.loads(json.dumps(result.settings))
+    assert settings is not None
+    expected = {
+        "method": "gatys",
+        "content": "photo.jpg",
+        "steps": 3,
+        "steps_done": 3,
+        "tv_weight": 0.25,
+        "nstjax": nstjax.__version__,
+        "weights_sha256": "0" * 64,
+    }
+    assert {name: settings[name] for name in expected} == expected
+
+
+def test_a_notebook_shows_it(run):
+    assert run()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_any_kind_of_picture(run, tmp_path):
+    levels = (CONTENT[0] * 255).round().astype(np.uint8)
+    Image.fromarray(levels).save(tmp_path / "content.png")
+    sources = [
+        levels,
+        Image.fromarray(levels),
+        str(tmp_path / "content.png"),
+        tmp_path / "content.png",
+    ]
+    first, *others = (run(source, steps=1).image for source in sources)
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"recipe": "tensrflow"}, "unknown recipe 'tensrflow': did you mean 'tensorflow'"),
+        ({"style_wieght": 1.0}, "unknown setting 'style_wieght': did you mean 'style_weight'"),
+        ({"init": "noisy"}, "unknown init.*did you mean 'noise'"),
+        ({"size": 1}, r"a picture of 1×1 pixels is too small for layer block2_conv1"),
+        ({"content": "missing.jpg"}, r"missing\.jpg does not exist"),
+    ],
+)
+def test_errors_for_people(run, settings, message):
+    with pytest.raises(NstjaxError, match=message):
+        run(**settings)
+
+
+def test_the_papers_recipe_uses_rescaled_filters(random_vgg19):
+    """At equal weights the paper's objective differs once the filters are rescaled."""
+    totals = [
+        stylize(
+            CONTENT,
+            STYLE,
+            recipe="gatys",
+            weights=random_vgg19,
+            rescale_filters=rescaled,
+            size=32,
+            steps=0,
+        ).history[0]["total"]
+        for rescaled in (True, False)
+    ]
+    assert np.isfinite(totals).all()
+    assert abs(totals[0] / totals[1] - 1) > 0.1
