@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,21 @@ PRECISIONS = ("float32", "bfloat16")
 SIDES = ("longest", "shortest", "height")
 STYLE_FITS = ("aspect", "stretch", "width")
 
+_REQUIRED = dataclasses.MISSING
+_TINY = 1e-30  # the least of what must be greater than 0
+
 
 def _setting(
-    default: Any = dataclasses.MISSING, *, help: str, choices: tuple[str, ...] = ()
+    default: Any = _REQUIRED,
+    *,
+    help: str = "",
+    choices: Iterable[str] = (),
+    least: int | float = -math.inf,
+    most: int | float = math.inf,
 ) -> Any:
-    """A field that the command line shows with this help text, as `--its-name`."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+    """A field with what it accepts; the command line offers it if it has a help text."""
+    metadata = {"help": help, "choices": tuple(choices), "least": least, "most": most}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,67 +53,73 @@ class Recipe:
 
     name: str
     source: str
-    network: str = _setting("vgg19", help="the loss network", choices=tuple(CONVOLUTIONS))
-    pooling: str = _setting("max", help="the loss network's pooling", choices=tuple(POOLING))
+    network: str = _setting("vgg19", help="the loss network", choices=CONVOLUTIONS)
+    pooling: str = _setting("max", help="the loss network's pooling", choices=POOLING)
     rescale_filters: bool = False  # to a mean activation of 1 each, as in the paper
-    input_range: float = 255.0  # what white becomes before the Caffe mean is subtracted
+    # What white becomes before the Caffe mean is subtracted.
+    input_range: float = _setting(255.0, least=_TINY)
 
     content_layers: LayerWeights = _setting(help="LAYER[:WEIGHT],… of the content loss")
-    content_weight: float = _setting(help="weight of the content loss")
-    content_reduction: str = "mean"
+    content_weight: float = _setting(help="weight of the content loss", least=0)
+    content_reduction: str = _setting("mean", choices=CONTENT_REDUCTIONS)
 
     style_layers: LayerWeights = _setting(help="LAYER[:WEIGHT],… of the style loss")
-    style_weight: float = _setting(help="weight of the style loss")
-    gram_divisor: str = "hw"
-    style_reduction: str = "mean"
+    style_weight: float = _setting(help="weight of the style loss", least=0)
+    gram_divisor: str = _setting("hw", choices=GRAM_DIVISORS)
+    style_reduction: str = _setting("mean", choices=STYLE_REDUCTIONS)
 
-    tv_weight: float = _setting(0.0, help="weight of the total variation")
-    tv_form: str = "sum"
-    pixel_range: float = 1.0  # white, where the optimiser and the total variation see the picture
+    tv_weight: float = _setting(0.0, help="weight of the total variation", least=0)
+    tv_form: str = _setting("sum", choices=TV_FORMS)
+    # White, where the optimiser and the total variation see the picture.
+    pixel_range: float = _setting(1.0, least=_TINY)
 
-    init: str = _setting(
-        "content", help="the start: content, noise, style, or a picture file", choices=()
+    init: str = _setting("content", help="the start: content, noise, style, or a picture file")
+    noise_ratio: float = _setting(
+        0.0, help="share of noise blended into the start, 0 to 1", least=0, most=1
     )
-    noise_ratio: float = _setting(0.0, help="share of noise blended into the start, 0 to 1")
-    noise_std: float | None = None  # around the mean colour; None: uniform over [0, 1]
+    # Around the mean colour; None: uniform over [0, 1].
+    noise_std: float | None = _setting(None, least=0)
 
     optimizer: str = _setting(help="the optimiser", choices=OPTIMIZERS)
-    learning_rate: float = _setting(1.0, help="step size of adam and sgd")
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    learning_rate: float = _setting(1.0, help="step size of adam and sgd", least=_TINY)
+    beta1: float = _setting(0.9, least=0, most=1 - 1e-9)
+    beta2: float = _setting(0.999, least=0, most=1 - 1e-9)
+    epsilon: float = _setting(1e-8, least=0)
     epsilon_inside: bool = False  # Keras and TensorFlow 1 add it before the bias correction
-    decay_rate: float = 1.0  # of the learning rate, per `decay_steps`, continuous
-    decay_steps: int = 1
-    history_size: int = 10  # pairs that L-BFGS remembers
-    evaluations_per_step: float = 20.0  # at most, on average, for lbfgs-b
+    # Of the learning rate, per `decay_steps`, continuous.
+    decay_rate: float = _setting(1.0, least=_TINY, most=1)
+    decay_steps: int = _setting(1, least=1)
+    history_size: int = _setting(10, least=1)  # pairs that L-BFGS remembers
+    # At most, on average, for lbfgs-b.
+    evaluations_per_step: float = _setting(20.0, least=1)
     clip: bool = True  # to [0, 1] after each step of adam and sgd
     tolerance: float = _setting(
-        0.0, help="stop when ten steps lower the objective by less than this share; 0: never"
+        0.0,
+        help="stop when ten steps lower the objective by less than this share; 0: never",
+        least=0,
+        most=1,
     )
 
-    steps: int = _setting(help="optimisation steps")
-    size: int = _setting(512, help="the picture's longest side in pixels")
+    steps: int = _setting(help="optimisation steps", least=0, most=10**7)
+    size: int = _setting(512, help="the picture's longest side in pixels", least=1, most=10**6)
     upscale: bool = False  # whether `size` may enlarge the content picture
-    side: str = "longest"  # the side of content and style images that `size` means
+    side: str = _setting("longest", choices=SIDES)  # of content and style images, that `size` means
     schedule: tuple[tuple[float, float], ...] = ((1.0, 1.0),)  # shares of size and steps, by stage
-    style_size: int | None = _setting(None, help="the style image's longest side (default: --size)")
-    style_fit: str = "aspect"  # own aspect; stretched to the content's size; or to its width
+    style_size: int | None = _setting(
+        None, help="the style image's longest side (default: --size)", least=1, most=10**6
+    )
+    # Its own aspect; stretched to the content's size; or its own, at the content's width.
+    style_fit: str = _setting("aspect", choices=STYLE_FITS)
 
     precision: str = _setting("float32", help="what VGG computes in", choices=PRECISIONS)
-    seed: int = _setting(0, help="seed of the noise")
+    seed: int = _setting(0, help="seed of the noise", least=0, most=2**32 - 1)
 
     def __post_init__(self) -> None:
-        for setting, choices in _CHOICES.items():
-            if getattr(self, setting) not in choices:
-                raise unknown_choice(setting.replace("_", " "), getattr(self, setting), choices)
-        for setting in ("content_layers", "style_layers"):
-            object.__setattr__(self, setting, self._checked_layers(setting))
-        for setting, (least, most) in _RANGES.items():
-            value = getattr(self, setting)
-            if value is not None and not (least <= value <= most and math.isfinite(value)):
-                bounds = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
-                raise NstjaxError(f"{setting.replace('_', ' ')} is {value}: it must be {bounds}")
+        for setting in dataclasses.fields(self):
+            if setting.metadata:
+                _check(setting, getattr(self, setting.name))
+        for layers in ("content_layers", "style_layers"):
+            object.__setattr__(self, layers, self._checked_layers(layers))
 
     def _checked_layers(self, setting: str) -> LayerWeights:
         layers: dict[str, float] = {}
@@ -119,44 +135,20 @@ class Recipe:
         return tuple(layers.items())
 
 
-_CHOICES = {
-    "network": tuple(CONVOLUTIONS),
-    "pooling": tuple(POOLING),
-    "content_reduction": tuple(CONTENT_REDUCTIONS),
-    "gram_divisor": tuple(GRAM_DIVISORS),
-    "style_reduction": tuple(STYLE_REDUCTIONS),
-    "tv_form": tuple(TV_FORMS),
-    "optimizer": OPTIMIZERS,
-    "side": SIDES,
-    "style_fit": STYLE_FITS,
-    "precision": PRECISIONS,
-}
-
-_ANY = (0.0, math.inf)
-_POSITIVE = (1e-30, math.inf)
-_COUNT = (1, math.inf)
-_RANGES = {
-    "content_weight": _ANY,
-    "style_weight": _ANY,
-    "tv_weight": _ANY,
-    "noise_ratio": (0.0, 1.0),
-    "noise_std": _ANY,
-    "learning_rate": _POSITIVE,
-    "beta1": (0.0, 1 - 1e-9),
-    "beta2": (0.0, 1 - 1e-9),
-    "epsilon": _ANY,
-    "decay_rate": (1e-30, 1.0),
-    "decay_steps": _COUNT,
-    "history_size": _COUNT,
-    "evaluations_per_step": _COUNT,
-    "tolerance": (0.0, 1.0),
-    "steps": (0, 10**7),
-    "size": (1, 10**6),
-    "style_size": (1, 10**6),
-    "input_range": _POSITIVE,
-    "pixel_range": _POSITIVE,
-    "seed": (0, 2**32 - 1),
-}
+def _check(setting: dataclasses.Field, value: Any) -> None:
+    words = setting.name.replace("_", " ")
+    accepted = setting.metadata
+    if accepted["choices"] and value not in accepted["choices"]:
+        raise unknown_choice(words, value, accepted["choices"])
+    least, most = accepted["least"], accepted["most"]
+    if least == -math.inf or value is None:
+        return
+    if not (least <= value <= most and math.isfinite(value)):
+        if most != math.inf:
+            bounds = f"{least:g} to {most:g}"
+        else:
+            bounds = "greater than 0" if least == _TINY else f"at least {least:g}"
+        raise NstjaxError(f"{words} is {value}: it must be {bounds}")
 
 
 def parse_layers(text: str) -> LayerWeights:

@@ -45,10 +45,12 @@ def deviations(side, losses, steps):
 
 
 def check_start(side, losses):
+    """The first steps, before rounding has grown: here a wrong gradient shows."""
     for name in ("style", "tv"):
         expected = GOLDEN["runs"][side]["losses"][name][0]
         np.testing.assert_allclose(losses[name][0], expected, rtol=1e-4)
-    assert losses["content"][0] == 0
+    assert losses["content"][0] < 1e-3  # the target comes from another compiled program
+    assert deviations(side, losses, 5).max() < 3e-4
 
 
 def check_end(side, losses, result):

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def recipe_fields() -> list[dataclasses.Field]:
     """The fields of `Recipe` that the command line offers: those with a help text."""
-    return [field for field in dataclasses.fields(Recipe) if "help" in field.metadata]
+    return [field for field in dataclasses.fields(Recipe) if field.metadata.get("help")]
 
 
 def _number_or_text(field: dataclasses.Field) -> type:

@@ -103,7 +103,8 @@ def read_safetensors(path: Path) -> tuple[Arrays, str]:
 def _from_torchvision(arrays: dict[str, np.ndarray], path: Path) -> Arrays:
     numbers = sorted({int(match[1]) for name in arrays if (match := _FEATURES.match(name))})
     stems = [f"features.{number}" for number in numbers]
-    plain = all(np.ndim(arrays.get(f"{stem}.weight")) == 4 for stem in stems)
+    kernels = [arrays.get(f"{stem}.weight") for stem in stems]
+    plain = all(kernel is not None and kernel.ndim == 4 for kernel in kernels)
     network = next((n for n, c in CONVOLUTIONS.items() if plain and sum(c) == len(stems)), None)
     if network is None:
         kind = "plain" if plain else "batch-normalised"
