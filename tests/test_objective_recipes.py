@@ -12,7 +12,7 @@ from golden import inputs
 
 from nstjax.objective import make_objective
 from nstjax.recipes import RECIPES
-from nstjax.vgg import VGG
+from nstjax.vgg import VGG, bundled_means
 
 CONV1 = [f"block{block}_conv1" for block in range(1, 6)]
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
@@ -172,6 +172,15 @@ def test_formula(random_vgg19, activations, name):
     formula, pooling, white, stretched = FORMULAS[name]
     style = STYLE_STRETCHED if stretched else STYLE
     features = [activations(picture, pooling, white) for picture in (PICTURE, CONTENT, style)]
+    if name == "gatys":  # rescaled filters divide each activation by the filter's mean
+        means = bundled_means("vgg19", pooling="avg")
+        features = [
+            {
+                layer: value / np.where(means[layer] > 0, means[layer], 1)
+                for layer, value in f.items()
+            }
+            for f in features
+        ]
     content, style_term, tv = formula(*features, PICTURE.astype(np.float64))
     objective = make_objective(
         RECIPES[name], random_vgg19, jnp.asarray(CONTENT), jnp.asarray(style)
