@@ -31,7 +31,8 @@ import nstjax
 from nstjax import objective
 from nstjax.errors import NstjaxError
 from nstjax.files import write_whole
-from nstjax.gatys.steps import State, first_state, rates_of, run_chunk
+from nstjax.gatys.chunk import run_chunk
+from nstjax.gatys.steps import State, first_state, rates_of
 from nstjax.images import resize_image
 from nstjax.recipes import get_recipe
 from nstjax.settings import OPTIMIZERS, PRECISIONS, Recipe, override

@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.losses import CONTENT_REDUCTIONS, GRAM_DIVISORS, STYLE_REDUCTIONS, TV_FORMS
@@ -120,6 +121,10 @@ class Recipe:
                 _check(setting, getattr(self, setting.name))
         for layers in ("content_layers", "style_layers"):
             object.__setattr__(self, layers, self._checked_layers(layers))
+        if not self.schedule or min(min(stage) for stage in self.schedule) <= 0:
+            raise NstjaxError(
+                f"schedule is {self.schedule}: it must be pairs of shares greater than 0"
+            )
 
     def _checked_layers(self, setting: str) -> LayerWeights:
         layers: dict[str, float] = {}
@@ -129,15 +134,30 @@ class Recipe:
                 raise NstjaxError(f"layer {name} belongs to the classifier: use a convolution")
             if not (weight >= 0 and math.isfinite(weight)):
                 raise NstjaxError(f"the weight of layer {name} is {weight}: it must be at least 0")
+            if layer in layers:
+                raise NstjaxError(f"{setting.replace('_', ' ')} names layer {layer} twice")
             layers[layer] = weight
         if not layers:
             raise NstjaxError(f"{setting.replace('_', ' ')} names no layer: name at least one")
         return tuple(layers.items())
 
 
+# What a value may be, given its field's annotation: NumPy's numbers too.
+_KINDS = {
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: (str, "text"),
+}
+
+
 def _check(setting: dataclasses.Field, value: Any) -> None:
     words = setting.name.replace("_", " ")
     accepted = setting.metadata
+    kinds = [_KINDS[kind] for kind in get_args(setting.type) or [setting.type] if kind in _KINDS]
+    optional = type(None) in get_args(setting.type)
+    for kind, description in kinds:
+        if not (isinstance(value, kind) or (optional and value is None)):
+            raise NstjaxError(f"{words} is {value!r}: it must be {description}")
     if accepted["choices"] and value not in accepted["choices"]:
         raise unknown_choice(words, value, accepted["choices"])
     least, most = accepted["least"], accepted["most"]

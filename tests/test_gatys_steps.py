@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from golden import inputs
 
-from nstjax.gatys.steps import evaluate_once, first_state, rates_of, run_chunk
+from nstjax.gatys.chunk import evaluate_once, run_chunk
+from nstjax.gatys.steps import first_state, rates_of
 from nstjax.objective import (
     TERMS,
     Inputs,

@@ -51,11 +51,13 @@ class Recorder:
         history: one entry a step, the start first: `step`, `total`, each term weighted (`content`,
             …) and before its weight (`content_raw`, …), `evaluations` and `seconds` so far.
         stopped: why the run ended before its last step; empty while it did not.
+        note: why the newest stage ended before its last step, if the run may still go on.
     """
 
     def __init__(self, recipe: Recipe, callback: Callback | None):
         self.history: History = []
         self.stopped = ""
+        self.note = ""
         self._recipe = recipe
         self._weights = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
         self._callback = callback
@@ -82,6 +84,7 @@ class Recorder:
         """Says that the next entry is of a start: the first stage's counts as step 0."""
         self._skip = bool(self.history)
         self._earlier = self.evaluations
+        self.note = ""
 
     def add(self, total: float, raw: dict[str, float], evaluations: int, seconds: float) -> None:
         """Adds the next step's entry, and decides whether the run should end with it.

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nstjax.gatys.chunk import CHUNK, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
 from nstjax.gatys.scipy_lbfgsb import run_scipy
-from nstjax.gatys.steps import CHUNK, first_state, rates_of, run_chunk
+from nstjax.gatys.steps import first_state, rates_of
 from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
 

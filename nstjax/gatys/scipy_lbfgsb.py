@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nstjax.gatys.chunk import evaluate_once
 from nstjax.gatys.history import Recorder, to_picture
-from nstjax.gatys.steps import evaluate_once
 from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
 
@@ -89,7 +89,7 @@ def run_scipy(
     with contextlib.suppress(_Stop):
         minimisation.accept(flat)
         if steps:
-            minimize(
+            found = minimize(
                 minimisation.value_and_gradient,
                 flat,
                 jac=True,
@@ -102,4 +102,6 @@ def run_scipy(
                     "maxcor": recipe.history_size,
                 },
             )
+            if found.nit < steps:
+                recorder.note = f"L-BFGS-B ended: {' '.join(found.message.lower().split())}"
     return jnp.asarray(minimisation.good)

@@ -1,8 +1,4 @@
-"""One step of each optimiser, and the compiled chunk of steps that the loop runs.
-
-Everything here is pure. A chunk runs up to `CHUNK` steps in one compiled program, without a word
-to the host; how many is an argument, as are all numbers, so that each structure compiles once.
-"""
+"""One step of each optimiser, as a pure function of the state; compiled by `nstjax.gatys.chunk`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,12 +7,10 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from nstjax.objective import TERMS, Inputs, Structure, Terms, total_of
+from nstjax.objective import TERMS, Terms
 from nstjax.settings import Recipe
-
-CHUNK = 64
 
 
 class Rates(NamedTuple):
@@ -53,14 +47,6 @@ class State(NamedTuple):
     opt_state: optax.OptState
     step: Int[Array, ""]
     evaluations: Int[Array, ""]
-
-
-class Records(NamedTuple):
-    """What a chunk reports of each of its steps; entries from the number of steps on are unused."""
-
-    total: Float[Array, " steps"]
-    terms: dict[str, Float[Array, " steps"]]
-    evaluations: Int[Array, " steps"]
 
 
 # (image in [0, pixel_range], term weights) -> total
@@ -165,6 +151,34 @@ def _lbfgs_step(
     return moved._replace(step=state.step + 1)
 
 
+def step_function(
+    optimizer: str, history_size: int, total_of_variables: Total, weights: Terms, rates: Rates
+) -> Callable[[State], State]:
+    """Builds an optimiser's step.
+
+    The first step of a run only evaluates the start.
+
+    Args:
+        optimizer: `"adam"`, `"sgd"` or `"lbfgs"`.
+        history_size: of L-BFGS.
+        total_of_variables: the objective as a function of the picture, white being
+            `Recipe.pixel_range`, and of its terms' weights.
+        weights: of the terms.
+        rates: the numbers of Adam and SGD.
+
+    Returns:
+        A pure function from one state to the next.
+    """
+    if optimizer == "lbfgs":
+        return partial(_lbfgs_step, _lbfgs(history_size), total_of_variables, weights)
+
+    def step(state: State) -> State:
+        first_order = _FIRST_ORDER[optimizer](rates, state.step)
+        return _first_order_step(first_order, total_of_variables, weights, rates, state)
+
+    return step
+
+
 def first_state(recipe: Recipe, image: Float[Array, "1 h w 3"], rates: Rates) -> State:
     """Makes the state before the first step, the start not yet evaluated.
 
@@ -192,82 +206,3 @@ def first_state(recipe: Recipe, image: Float[Array, "1 h w 3"], rates: Rates) ->
     )
     # Copies: a chunk takes its state's memory, which must be neither the caller's nor shared.
     return jax.tree.map(lambda array: jnp.array(array, copy=True), state)
-
-
-@partial(
-    jax.jit, static_argnames=("structure", "optimizer", "history_size"), donate_argnames=("state",)
-)
-def run_chunk(
-    structure: Structure,
-    optimizer: str,
-    history_size: int,
-    inputs: Inputs,
-    rates: Rates,
-    state: State,
-    count: Int[Array, ""],
-) -> tuple[State, Records]:
-    """Runs up to `count` steps on the device.
-
-    The first step of a run only evaluates the start. A step that makes the objective non-finite
-    ends the chunk: its total is reported, and the state keeps the picture before it.
-
-    Args:
-        structure: of the objective.
-        optimizer: `"adam"`, `"sgd"` or `"lbfgs"`.
-        history_size: of L-BFGS.
-        inputs: the numbers of the objective.
-        rates: the numbers of the optimiser.
-        state: where to go on from; its memory is reused.
-        count: how many steps, at most `CHUNK`.
-
-    Returns:
-        The state after the last step, and the record of each step.
-    """
-    weights = inputs.weights.terms
-
-    def total_of_variables(variables: tuple[Array, Terms]) -> Array:
-        image, weights = variables
-        return total_of(structure, inputs, (image / structure.pixel_range, weights))
-
-    def step(state: State) -> State:
-        if optimizer == "lbfgs":
-            return _lbfgs_step(_lbfgs(history_size), total_of_variables, weights, state)
-        first_order = _FIRST_ORDER[optimizer](rates, state.step)
-        return _first_order_step(first_order, total_of_variables, weights, rates, state)
-
-    def body(carry: tuple[Array, State, Records]) -> tuple[Array, State, Records]:
-        i, state, records = carry
-        after = step(state)
-        finite = jnp.isfinite(after.total)
-        after = after._replace(image=jnp.where(finite, after.image, state.image))
-        report = Records(after.total, after.terms, after.evaluations)
-        records = jax.tree.map(lambda column, entry: column.at[i].set(entry), records, report)
-        return i + 1, after, records
-
-    def more(carry: tuple[Array, State, Records]) -> Bool[Array, ""]:
-        i, state, _ = carry
-        return (i < count) & jnp.isfinite(state.total)
-
-    empty = jnp.zeros(CHUNK, jnp.float32)
-    records = Records(empty, dict.fromkeys(TERMS, empty), jnp.zeros(CHUNK, jnp.int32))
-    _, state, records = jax.lax.while_loop(more, body, (jnp.int32(0), state, records))
-    return state, records
-
-
-@partial(jax.jit, static_argnames=("structure",))
-def evaluate_once(
-    structure: Structure, inputs: Inputs, image: Float[Array, "1 h w 3"]
-) -> tuple[Float[Array, ""], Float[Array, "1 h w 3"], Terms]:
-    """Evaluates the objective, its gradient and its terms at one picture in [0, 1].
-
-    Args:
-        structure: of the objective.
-        inputs: its numbers.
-        image: RGB, shape (1, H, W, 3).
-
-    Returns:
-        The total, its gradient with respect to `image`, and the terms before their weights.
-    """
-    variables = (image, inputs.weights.terms)
-    total, (gradient, terms) = jax.value_and_grad(partial(total_of, structure, inputs))(variables)
-    return total, gradient, terms

@@ -128,7 +128,7 @@ def stylize(
         history=recorder.history,
         settings=_settings(recipe, weights, content_picture, style_picture, recorder.step),
         alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
-        stopped=recorder.stopped,
+        stopped=recorder.stopped or recorder.note,
     )
 
 

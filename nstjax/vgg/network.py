@@ -87,6 +87,8 @@ class VGG(nn.Module):
         if self.pooling not in POOLING:
             raise unknown_choice("pooling", self.pooling, POOLING)
         names = layer_names(self.network, top=True)
+        if not self.layers:
+            raise NstjaxError("no layer is named: name at least one")
         for layer in self.layers:
             if layer not in names:
                 raise unknown_choice(f"layer of {self.network}", layer, names)

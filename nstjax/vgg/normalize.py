@@ -30,6 +30,9 @@ def mean_activations(
 
     Returns:
         Means by convolution, shape (C,), each picture counting the same.
+
+    Raises:
+        NstjaxError: if there is no picture.
     """
     layers = tuple(name for name in layer_names(weights.network) if "conv" in name)
 
@@ -51,6 +54,8 @@ def mean_activations(
         for name, means in picture_means(weights.params, picture).items():
             total[name] += np.asarray(means)
         count += 1
+    if not count:
+        raise NstjaxError("mean activations need at least one picture")
     return {name: (sums / count).astype(np.float32) for name, sums in total.items()}
 
 
