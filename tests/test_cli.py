@@ -67,7 +67,7 @@ def test_one_picture(folder, capsys):
         assert image.size == (40, 30)
     settings = read_settings("photo-painting.png")
     assert settings is not None
-    assert (settings["recipe"], settings["steps"], settings["steps_done"]) == ("lbfgs-b", 3, 3)
+    assert (settings["recipe"], settings["steps"], settings["steps_done"]) == ("nstjax", 3, 3)
 
 
 def test_the_default_name_never_overwrites(folder):
