@@ -29,7 +29,7 @@ def replacing(target: Path) -> Iterator[Path]:
         A path with the same name, in a folder of its own on the same file system.
     """
     target = Path(os.path.realpath(target))  # through a link, instead of replacing it
-    prefix = f".{target.name}-"
+    prefix = f".{target.name}.nstjax-"  # what is swept must be nobody else's
     # A killed process cannot tidy up after itself, so the next one does.
     for left in target.parent.glob(f"{glob.escape(prefix)}*"):
         with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nstjax.errors import NstjaxError
 from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights, bundled_means, check_size, extract_features, rescale
@@ -223,8 +224,14 @@ def network_params(recipe: Recipe, weights: Weights) -> Params:
         The parameters.
 
     Raises:
-        NstjaxError: if no mean activations come with the package for a network to be rescaled.
+        NstjaxError: if the weights are another network's, or no mean activations come with the
+            package for a network to be rescaled.
     """
+    if weights.network != recipe.network:
+        raise NstjaxError(
+            f"the recipe's network is {recipe.network} and these are the weights of "
+            f"{weights.network}: load those of {recipe.network}, or set network={weights.network!r}"
+        )
     params = weights.params
     if recipe.rescale_filters:
         params = rescale(params, bundled_means(recipe.network, pooling=recipe.pooling))
@@ -254,7 +261,7 @@ def prepare(
         NstjaxError: if a picture is too small for a layer.
     """
     structure = structure_of(recipe, preprocessing)
-    check_pictures(structure, content.shape, style.shape)
+    check_pictures(recipe, content, style)
     targets = Targets(
         _content_targets(structure, params, jnp.asarray(content)),
         _style_targets(structure, params, jnp.asarray(style)),
@@ -297,14 +304,21 @@ def report_terms(raw: dict, weights: dict) -> dict:
     return weighted | {f"{name}_raw": value for name, value in raw.items()}
 
 
-def check_pictures(
-    structure: Structure, content_shape: tuple[int, ...], style_shape: tuple[int, ...]
-) -> None:
-    """Raises an error for people if a picture is too small for a layer."""
-    for layer in structure.content_layers + structure.style_layers:
-        check_size(content_shape[1], content_shape[2], layer)
-    for layer in structure.style_layers:
-        check_size(style_shape[1], style_shape[2], layer)
+def check_pictures(recipe: Recipe, content: Pixels, style: StylePixels) -> None:
+    """Checks that two pictures are large enough for the layers that a recipe takes from them.
+
+    Args:
+        recipe: the settings.
+        content: shape (N, H, W, 3).
+        style: shape (1, H, W, 3), of any size.
+
+    Raises:
+        NstjaxError: if one is too small.
+    """
+    for layer, _ in recipe.content_layers + recipe.style_layers:
+        check_size(*content.shape[1:3], layer)
+    for layer, _ in recipe.style_layers:
+        check_size(*style.shape[1:3], layer)
 
 
 def total_of(

@@ -3,9 +3,9 @@
 import dataclasses
 import math
 import numbers
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, get_args
 
 from nstjax.errors import NstjaxError, unknown_choice
@@ -118,7 +118,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
             if setting.metadata:
-                _check(setting, getattr(self, setting.name))
+                checked = _checked(setting, getattr(self, setting.name))
+                object.__setattr__(self, setting.name, checked)
         for layers in ("content_layers", "style_layers"):
             object.__setattr__(self, layers, self._checked_layers(layers))
         if not self.schedule or min(min(stage) for stage in self.schedule) <= 0:
@@ -142,7 +143,7 @@ class Recipe:
         return tuple(layers.items())
 
 
-# What a value may be, given its field's annotation: NumPy's numbers too.
+# What a value may be, given its field's annotation: NumPy's numbers too, which become Python's.
 _KINDS = {
     int: (numbers.Integral, "a whole number"),
     float: (numbers.Real, "a number"),
@@ -150,25 +151,27 @@ _KINDS = {
 }
 
 
-def _check(setting: dataclasses.Field, value: Any) -> None:
+def _checked(setting: dataclasses.Field, value: Any) -> Any:
     words = setting.name.replace("_", " ")
     accepted = setting.metadata
-    kinds = [_KINDS[kind] for kind in get_args(setting.type) or [setting.type] if kind in _KINDS]
-    optional = type(None) in get_args(setting.type)
-    for kind, description in kinds:
-        if not (isinstance(value, kind) or (optional and value is None)):
+    kinds = [kind for kind in get_args(setting.type) or [setting.type] if kind in _KINDS]
+    if value is None and type(None) in get_args(setting.type):
+        return None
+    for kind in kinds:
+        accepted_kind, description = _KINDS[kind]
+        if not isinstance(value, accepted_kind):
             raise NstjaxError(f"{words} is {value!r}: it must be {description}")
+        value = kind(value)
     if accepted["choices"] and value not in accepted["choices"]:
         raise unknown_choice(words, value, accepted["choices"])
     least, most = accepted["least"], accepted["most"]
-    if least == -math.inf or value is None:
-        return
-    if not (least <= value <= most and math.isfinite(value)):
+    if least != -math.inf and not (least <= value <= most and math.isfinite(value)):
         if most != math.inf:
-            bounds = f"{least:g} to {most:g}"
+            bounds = f"{least} to {most}"
         else:
-            bounds = "greater than 0" if least == _TINY else f"at least {least:g}"
+            bounds = "greater than 0" if least == _TINY else f"at least {least}"
         raise NstjaxError(f"{words} is {value}: it must be {bounds}")
+    return value
 
 
 def parse_layers(text: str) -> LayerWeights:
@@ -231,5 +234,5 @@ def override(recipe: Recipe, **settings: Any) -> Recipe:
 
 def check_init(init: str) -> None:
     """Raises an error for people if a start is neither a known name nor a file."""
-    if init not in INITS and not Path(init).exists():
+    if init not in INITS and not os.path.exists(init):
         raise unknown_choice("init, nor a picture file,", init, INITS)

@@ -115,13 +115,16 @@ def test_concurrent_makers_of_a_cached_file(cache):
     assert os.listdir(cache) == ["x"]
 
 
+LEFT = (".x.nstjax-old", ".x.nstjax-recent", ".y.nstjax-old", ".x-users")
+
+
 def test_what_a_killed_process_left_is_swept_when_it_is_old(cache):
-    old, recent, other = (cache / name for name in (".x-old", ".x-recent", ".y-old"))
-    for folder in (old, recent, other):
+    old, recent, other, users = (cache / name for name in LEFT)
+    for folder in (old, recent, other, users):
         folder.mkdir(parents=True)
         (folder / "x").write_bytes(b"half")
-    for folder in (old, other):
+    for folder in (old, other, users):
         os.utime(folder, (0, 0))
     with replacing(cache / "x") as temporary:
         temporary.write_bytes(CONTENT)
-    assert sorted(os.listdir(cache)) == [".x-recent", ".y-old", "x"]
+    assert sorted(os.listdir(cache)) == sorted([*LEFT[1:], "x"])

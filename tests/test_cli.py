@@ -129,6 +129,21 @@ def test_a_bad_picture_does_not_stop_the_others(folder, capsys):
     assert all(name in lines[-1] for name in ("missing.jpg", "empty.jpg", "text.jpg"))
 
 
+def test_pictures_may_stand_anywhere(folder):
+    picture("b.jpg", 32, 32)
+    options = ["--style", "painting.png", "--steps", "1", "--output", "out/"]
+    assert stylize(*options[:2], "photo.jpg", *options[2:], "b.jpg", "--quiet") == 0
+    assert sorted(p.name for p in Path("out").iterdir()) == ["b.png", "photo.png"]
+
+
+def test_without_pictures_nothing_is_loaded(folder, capsys, monkeypatch):
+    monkeypatch.delattr("nstjax.cli.stylize.load_weights")
+    code = stylize("missing.jpg", "--style", "painting.png", "--output", "out/")
+    fails_with(capsys, code, "missing.jpg")
+    fails_with(capsys, stylize("", "--style", "painting.png"), "empty")
+    assert not Path("out").exists()
+
+
 def test_one_file_for_several_pictures(folder, capsys):
     picture("b.jpg", 20, 20)
     code = stylize("photo.jpg", "b.jpg", "--style", "painting.png", "--output", "o.png")
@@ -139,6 +154,13 @@ def test_an_input_is_never_overwritten(folder, capsys):
     before = Path("photo.jpg").read_bytes()
     code = stylize("photo.jpg", "--style", "painting.png", "--output", "photo.jpg")
     fails_with(capsys, code, "photo.jpg", "overwrite")
+    for option in ("--history", "--report"):
+        code = stylize("photo.jpg", "--style", "painting.png", option, "painting.png")
+        fails_with(capsys, code, option, "painting.png", "overwrite")
+    same = ["--output", "o.png", "--report", "o.png"]
+    fails_with(capsys, stylize("photo.jpg", "--style", "painting.png", *same), "--report o.png")
+    same = ["--output", "start.png", "--init", picture("start.png", 9, 9).name]
+    fails_with(capsys, stylize("photo.jpg", "--style", "painting.png", *same), "start.png")
     picture("only.png", 32, 32)
     assert stylize("only.png", "--style", "painting.png", "--steps", "1", "--output", ".") == 0
     assert Path("only-2.png").exists()
@@ -162,6 +184,11 @@ def test_an_input_is_never_overwritten(folder, capsys):
         (["--size", "8", "--recipe", "tensorflow"], ["8", "16 pixels", "--size"]),
         (["--noise-ratio", "2"], ["noise ratio", "0 to 1"]),
         (["--init", "contnt"], ["contnt", "content"]),
+        (["--init", "x" * 300], ["x" * 300, "content"]),
+        (["--output", "x" * 300], ["x" * 300, ".png"]),
+        (["--output", f"{'x' * 300}.png"], ["x" * 300, "too long"]),
+        (["--style", "http://[bad/x"], ["[bad"]),
+        (["--style", ""], ["--style"]),
         (["--save-every", "0"], ["--save-every"]),
         (["--output", "o.gfi"], ["gfi", ".png"]),
         (["--output", "photo.jpg/o.png"], ["photo.jpg/o.png"]),
@@ -240,7 +267,7 @@ def test_a_full_disk_loses_no_picture(folder, capsys, monkeypatch):
     """The picture cannot be where it should, so it is put where it can be."""
     rescue = folder / "rescue"
     rescue.mkdir()
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(rescue))
+    monkeypatch.setattr("tempfile.tempdir", str(rescue))
     real = os.replace
 
     def full(source, target):
@@ -250,8 +277,8 @@ def test_a_full_disk_loses_no_picture(folder, capsys, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     code = stylize("photo.jpg", "--style", "painting.png", "--steps", "1", "--output", "o.png")
-    fails_with(capsys, code, "o.png", "No space left", str(rescue / "o.png"))
-    assert (rescue / "o.png").exists()
+    (rescued,) = rescue.glob("nstjax-*/o.png")
+    fails_with(capsys, code, "o.png", "No space left", str(rescued))
     assert {p.name for p in folder.iterdir()} == {"photo.jpg", "painting.png", "rescue"}
 
 

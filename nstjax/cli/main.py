@@ -27,8 +27,8 @@ class Parser(argparse.ArgumentParser):
         raise NstjaxError(f"{message} (see {self.prog} --help)")
 
     def parse_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Parses, refusing what is left over."""
-        options, extra = self.parse_known_args(args, namespace)
+        """Parses, pictures also after and between the options, refusing what is left over."""
+        options, extra = self.parse_known_intermixed_args(args, namespace)
         if extra:
             near = difflib.get_close_matches(extra[0], self._option_string_actions, n=1)
             self.error(

@@ -1,7 +1,7 @@
 """Where what a run makes goes, without ever overwriting a picture that was given."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,7 +36,12 @@ class Outputs:
 
 
 def output_paths(
-    output: str | None, contents: list[Path | str], style: str, *, bits: int
+    output: str | None,
+    contents: list[Path | str],
+    style: str,
+    *,
+    bits: int,
+    other_inputs: Iterable[str] = (),
 ) -> list[Path]:
     """Decides where each stylised picture goes.
 
@@ -47,6 +52,7 @@ def output_paths(
         contents: the photographs.
         style: the painting.
         bits: per channel, which the format must be able to hold.
+        other_inputs: further files that must not be overwritten.
 
     Returns:
         A path for each of `contents`, all different and none of them an input.
@@ -54,12 +60,12 @@ def output_paths(
     Raises:
         NstjaxError: if a path cannot be written, is an input, or is one file for several pictures.
     """
-    inputs = {os.path.realpath(path) for path in (*contents, style)}
+    inputs = {os.path.realpath(path) for path in (*contents, style, *other_inputs)}
     if output is None:
         names = [Path(f"{_stem(content)}-{_stem(style)}{_SUFFIX}") for content in contents]
-        return _free(names, Path.exists, bits)
+        return _free(names, os.path.exists, bits)
     folder = Path(output)
-    if folder.is_dir() or output.endswith(("/", os.sep)):
+    if os.path.isdir(output) or output.endswith(("/", os.sep)):
         names = [folder / f"{_stem(content)}{_SUFFIX}" for content in contents]
         return _free(names, lambda path: os.path.realpath(path) in inputs, bits)
     if len(contents) > 1:
@@ -80,7 +86,10 @@ def per_picture(path: str | None, picture: Path, *, several: bool) -> Path | Non
 
 
 def _stem(source: Path | str) -> str:
-    name = urlsplit(str(source)).path if "://" in str(source) else source
+    try:
+        name = urlsplit(str(source)).path if "://" in str(source) else source
+    except ValueError:  # a malformed address, which loading it tells of
+        name = ""
     return Path(name).stem or "picture"
 
 

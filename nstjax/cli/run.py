@@ -80,7 +80,7 @@ def stylize_one(
     saved, problem = _save(result, outputs)
     if result.stopped and not np.isfinite(result.history[-1]["total"]):
         problem = f"{content}: {result.stopped}: the picture before that step is in {saved}; try a "
-        problem += "smaller --learning-rate or smaller weights"
+        problem += "smaller --learning-rate, smaller weights or a larger --size"
     if outputs.history:
         write_whole(outputs.history, _json_lines(result.history))
     if outputs.report:
@@ -159,12 +159,13 @@ class _Monitor:
 
 
 def _save(result: StylizeResult, outputs: Outputs) -> tuple[Path, str]:
-    """Saves the picture, in the system's temporary folder if it cannot be where it should."""
+    """Saves the picture, in a new temporary folder if it cannot be where it should."""
     try:
         result.save(outputs.picture, bits=outputs.bits)
     except NstjaxError as error:
-        rescued = Path(tempfile.gettempdir()) / outputs.picture.name
-        with suppress(NstjaxError):
+        with suppress(NstjaxError, OSError):
+            # Of its own: nothing there may be overwritten.
+            rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / outputs.picture.name
             result.save(rescued, bits=outputs.bits)
             return rescued, f"{error}; the picture is in {rescued}"
         raise

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -72,7 +73,13 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     contents, failed = _expand(options.contents)
     several = len(contents) + len(failed) > 1
-    paths = output_paths(options.output, contents, options.style, bits=options.bits)
+    if not contents:
+        return BAD_INPUT
+    inputs = [path for path in (options.init, options.vgg_weights) if path is not None]
+    paths = output_paths(
+        options.output, contents, options.style, bits=options.bits, other_inputs=inputs
+    )
+    _check_apart(options, [*contents, options.style, *inputs, *paths])
     style = load_image(options.style)
     weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
     for content, path in zip(contents, paths, strict=True):
@@ -119,11 +126,22 @@ def _check(options: argparse.Namespace) -> None:
         raise NstjaxError(f"--save-every is {options.save_every}: it must be at least 1")
     if options.init is not None:
         check_init(options.init)
-    for path in (options.history, options.report):
-        if path is not None:
-            check_writable(Path(path))
+    if options.history is not None:
+        check_writable(Path(options.history))
     if options.report is not None:
         check_report(options.report)
+
+
+def _check_apart(options: argparse.Namespace, others: list[Path | str]) -> None:
+    """Raises an error for people if the history or the report is a file that has another use."""
+    taken = {os.path.realpath(path) for path in others}
+    for option in ("history", "report"):
+        path = getattr(options, option)
+        if path is not None and os.path.realpath(path) in taken:
+            raise NstjaxError(
+                f"--{option} {path} would overwrite an input or another output: choose another name"
+            )
+        taken |= set() if path is None else {os.path.realpath(path)}
 
 
 def _expand(entries: list[str]) -> tuple[list[Path | str], list[str]]:

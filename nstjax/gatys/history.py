@@ -51,7 +51,8 @@ class Recorder:
         history: one entry a step, the start first: `step`, `total`, each term weighted (`content`,
             …) and before its weight (`content_raw`, …), `evaluations` and `seconds` so far.
         stopped: why the run ended before its last step; empty while it did not.
-        note: why the newest stage ended before its last step, if the run may still go on.
+        note: why the newest stage ended before its last step, if the run may still go on; empty
+            while it did not.
     """
 
     def __init__(self, recipe: Recipe, callback: Callback | None):
@@ -64,6 +65,7 @@ class Recorder:
         self._reported = 0
         self._skip = False
         self._earlier = 0
+        self._first = 0
         self._begin = time.perf_counter()
 
     @property
@@ -84,10 +86,16 @@ class Recorder:
         """Says that the next entry is of a start: the first stage's counts as step 0."""
         self._skip = bool(self.history)
         self._earlier = self.evaluations
+        self._first = len(self.history)
         self.note = ""
 
+    @property
+    def ended(self) -> bool:
+        """Whether the stage is over, be it with the run."""
+        return bool(self.stopped or self.note)
+
     def add(self, total: float, raw: dict[str, float], evaluations: int, seconds: float) -> None:
-        """Adds the next step's entry, and decides whether the run should end with it.
+        """Adds the next step's entry, and decides whether the run or the stage should end with it.
 
         Args:
             total: the objective.
@@ -105,11 +113,13 @@ class Recorder:
         self.history.append(entry)
         if self._stalled():
             change = f"{self._recipe.tolerance:g} in {TOLERANCE_STEPS} steps"
-            self.stopped = f"the objective fell by less than {change}"
+            self.note = f"the objective fell by less than {change}"
 
     def _stalled(self) -> bool:
         # Only every tenth step asks, so that the answer does not depend on how steps are grouped.
-        if not self._recipe.tolerance or self.step == 0 or self.step % TOLERANCE_STEPS:
+        # An earlier stage's objective is another: that of a smaller picture.
+        begun = self.step - TOLERANCE_STEPS < self._first
+        if not self._recipe.tolerance or begun or self.step % TOLERANCE_STEPS:
             return False
         before, now = (self.history[i]["total"] for i in (-TOLERANCE_STEPS - 1, -1))
         return before - now < self._recipe.tolerance * abs(before)

@@ -62,7 +62,7 @@ def _run_chunks(
     state = first_state(recipe, image * white, rates)
     left = steps + 1  # the first only evaluates the start
     count = 1
-    while left and not recorder.stopped:
+    while left and not recorder.ended:
         boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
         count = min(count, left, *(_until_multiple(recorder.step, b) for b in boundaries))
         before = recorder.elapsed()
@@ -81,7 +81,7 @@ def _run_chunks(
             raw = {name: float(column[i]) for name, column in records.terms.items()}
             seconds = before + per_step * (i + 1)
             recorder.add(float(records.total[i]), raw, int(records.evaluations[i]), seconds)
-            if recorder.stopped:
+            if recorder.ended:
                 break
         recorder.report(partial(to_picture, state.image / white))
         # The first chunk also waits for compilation and says nothing of the speed.

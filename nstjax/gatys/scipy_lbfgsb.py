@@ -68,7 +68,7 @@ class _Minimisation:
         total, _, raw = self._seen[key]
         self._recorder.add(total, raw, self._evaluations, self._recorder.elapsed())
         self._recorder.report(lambda: self.good)
-        if self._recorder.stopped:
+        if self._recorder.ended:
             raise _Stop
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 import nstjax
+from nstjax.errors import NstjaxError
 from nstjax.gatys.history import Callback, History, Recorder, to_picture
 from nstjax.gatys.loop import optimize
 from nstjax.gatys.start import start_image
 from nstjax.images import Picture, fit_size, load_image, resize_image, save_image, to_pillow
-from nstjax.objective import network_params, prepare
+from nstjax.objective import check_pictures, network_params, prepare
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
@@ -75,7 +76,7 @@ def stylize(
         weights: as `nstjax.load_weights` returns them, which saves loading them again for each of
             several pictures; or the path of a weights file.
         callback: called about twice a second with a `Progress`; returning True ends the run with
-            the picture so far.
+            the picture so far, enlarged where the recipe had not come to its full size.
         callback_every: also calls at all multiples of this number of steps.
         **settings: any setting of `Recipe`, such as `size=512`, `steps=500`, `style_weight=1e-2`.
 
@@ -99,12 +100,17 @@ def stylize(
     params = network_params(recipe, weights)
     recorder = Recorder(recipe, callback)
     image = None
-    for size_share, steps in _stages(recipe):
-        content_pixels = _content_at(recipe, content_picture.pixels, size_share)
-        style_pixels = _style_for(recipe, style_picture.pixels, content_pixels, size_share)
-        structure, inputs = prepare(
-            recipe, weights.preprocessing, params, content_pixels, style_pixels
-        )
+    stages = _stages(recipe)
+    final = _pictures(recipe, content_picture.pixels, style_picture.pixels, stages[-1][0])
+    check_pictures(recipe, *final)
+    for size_share, steps in stages:
+        pictures = _pictures(recipe, content_picture.pixels, style_picture.pixels, size_share)
+        try:
+            check_pictures(recipe, *pictures)
+        except NstjaxError:  # what is too small on the way need not be so in the end
+            pictures = final
+        content_pixels, style_pixels = pictures
+        structure, inputs = prepare(recipe, weights.preprocessing, params, *pictures)
         if image is None:
             image = start_image(recipe, content_pixels, style_pixels, weights.preprocessing)
         else:
@@ -121,13 +127,15 @@ def stylize(
         if recorder.stopped:
             break
     assert image is not None  # a schedule has at least one stage
-    picture = to_picture(image)
+    # A run that ends in an early stage, too, gives the size that was asked for.
+    size = final[0].shape[1:3]
+    picture = resize_image(to_picture(image), *size)
     alpha = content_picture.alpha
     return StylizeResult(
         image=picture,
         history=recorder.history,
         settings=_settings(recipe, weights, content_picture, style_picture, recorder.step),
-        alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
+        alpha=None if alpha is None else resize_image(alpha, *size),
         stopped=recorder.stopped or recorder.note,
     )
 
@@ -147,6 +155,14 @@ def _longest_side(recipe: Recipe, height: int, width: int, size: int) -> int:
     """The longest side of a picture whose `recipe.side` is to be `size`."""
     sides = {"longest": max(height, width), "shortest": min(height, width), "height": height}
     return max(1, round(size * max(height, width) / sides[recipe.side]))
+
+
+def _pictures(
+    recipe: Recipe, content: Pixels, style: Pixels, size_share: float
+) -> tuple[Pixels, Pixels]:
+    """The content and the style image at the sizes of a stage."""
+    content = _content_at(recipe, content, size_share)
+    return content, _style_for(recipe, style, content, size_share)
 
 
 def _content_at(recipe: Recipe, pixels: Pixels, size_share: float) -> Pixels:

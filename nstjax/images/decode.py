@@ -57,9 +57,9 @@ def open_source(source: str | os.PathLike[str]) -> Stream:
 
 
 def _open_file(path: Path) -> Stream:
+    if os.path.isdir(path):
+        raise NstjaxError(f"{path} is a folder: give a picture file")
     try:
-        if path.is_dir():
-            raise NstjaxError(f"{path} is a folder: give a picture file")
         return path.open("rb")
     except FileNotFoundError as error:
         raise NstjaxError(f"{path} does not exist: check the path") from error

@@ -22,13 +22,15 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path | str]:
         those whose suffix Pillow can open, without sub-folders and hidden files.
 
     Raises:
-        NstjaxError: a path does not exist, or a folder holds no picture.
+        NstjaxError: a path is empty or does not exist, or a folder holds no picture.
     """
     found: list[Path | str] = []
     for entry in paths:
         if is_url(entry):
             found.append(str(entry))
             continue
+        if not os.fspath(entry):  # an unset variable of the shell's, and not the current folder
+            raise NstjaxError("a picture's name is empty: give a file, a folder or an address")
         path = Path(entry)
         try:
             found += _in_folder(path) if path.is_dir() else [_existing(path)]

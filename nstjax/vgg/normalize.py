@@ -114,6 +114,7 @@ def bundled_means(network: str, *, pooling: str) -> Means:
     if not file.is_file():
         raise NstjaxError(
             f"no mean activations of {network} come with the package: use --network vgg19, "
-            "or measure them with nstjax.vgg.mean_activations and pass normalized weights"
+            "or measure them with nstjax.vgg.mean_activations, pass the weights that "
+            "nstjax.vgg.rescale makes with them, and set rescale_filters=False"
         )
     return load(file.read_bytes())
