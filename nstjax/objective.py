@@ -316,9 +316,9 @@ def check_pictures(recipe: Recipe, content: Pixels, style: StylePixels) -> None:
         NstjaxError: if one is too small.
     """
     for layer, _ in recipe.content_layers + recipe.style_layers:
-        check_size(*content.shape[1:3], layer)
+        check_size(content.shape[1], content.shape[2], layer)
     for layer, _ in recipe.style_layers:
-        check_size(*style.shape[1:3], layer)
+        check_size(style.shape[1], style.shape[2], layer)
 
 
 def total_of(

@@ -22,6 +22,7 @@ SIDES = ("longest", "shortest", "height")
 STYLE_FITS = ("aspect", "stretch", "width")
 
 _REQUIRED = dataclasses.MISSING
+_MOST_PIXELS = 20_000  # a side; systems end a process that takes too much memory without a word
 _TINY = 1e-30  # the least of what must be greater than 0
 
 
@@ -102,12 +103,17 @@ class Recipe:
     )
 
     steps: int = _setting(help="optimisation steps", least=0, most=10**7)
-    size: int = _setting(512, help="the picture's longest side in pixels", least=1, most=10**6)
+    size: int = _setting(
+        512,
+        help="the picture's longest side in pixels (keras: its height; gatys-code: its shortest)",
+        least=1,
+        most=_MOST_PIXELS,
+    )
     upscale: bool = False  # whether `size` may enlarge the content picture
     side: str = _setting("longest", choices=SIDES)  # of content and style images, that `size` means
     schedule: tuple[tuple[float, float], ...] = ((1.0, 1.0),)  # shares of size and steps, by stage
     style_size: int | None = _setting(
-        None, help="the style image's longest side (default: --size)", least=1, most=10**6
+        None, help="the style image's longest side (default: --size)", least=1, most=_MOST_PIXELS
     )
     # Its own aspect; stretched to the content's size; or its own, at the content's width.
     style_fit: str = _setting("aspect", choices=STYLE_FITS)
@@ -122,24 +128,36 @@ class Recipe:
                 object.__setattr__(self, setting.name, checked)
         for layers in ("content_layers", "style_layers"):
             object.__setattr__(self, layers, self._checked_layers(layers))
-        if not self.schedule or min(min(stage) for stage in self.schedule) <= 0:
+        try:
+            shares = [share for size, steps in self.schedule for share in (size, steps)]
+            fine = bool(shares) and all(0 < share < math.inf for share in shares)
+        except (TypeError, ValueError):
+            fine = False
+        if not fine:
             raise NstjaxError(
                 f"schedule is {self.schedule}: it must be pairs of shares greater than 0"
             )
 
     def _checked_layers(self, setting: str) -> LayerWeights:
         layers: dict[str, float] = {}
-        for name, weight in getattr(self, setting):
+        words = setting.replace("_", " ")
+        try:
+            pairs = [(str(name), float(weight)) for name, weight in getattr(self, setting)]
+        except (TypeError, ValueError) as error:
+            raise NstjaxError(
+                f"{words} is {getattr(self, setting)!r}: give pairs of a name and a weight, or text"
+            ) from error
+        for name, weight in pairs:
             layer = canonical_layer(name, self.network)
             if "conv" not in layer and "pool" not in layer:
                 raise NstjaxError(f"layer {name} belongs to the classifier: use a convolution")
             if not (weight >= 0 and math.isfinite(weight)):
                 raise NstjaxError(f"the weight of layer {name} is {weight}: it must be at least 0")
             if layer in layers:
-                raise NstjaxError(f"{setting.replace('_', ' ')} names layer {layer} twice")
+                raise NstjaxError(f"{words} names layer {layer} twice")
             layers[layer] = weight
         if not layers:
-            raise NstjaxError(f"{setting.replace('_', ' ')} names no layer: name at least one")
+            raise NstjaxError(f"{words} names no layer: name at least one")
         return tuple(layers.items())
 
 
@@ -151,21 +169,21 @@ _KINDS = {
 }
 
 
-def _checked(setting: dataclasses.Field, value: Any) -> Any:
+def _checked(setting: dataclasses.Field, given: Any) -> Any:
+    value: Any = given
     words = setting.name.replace("_", " ")
     accepted = setting.metadata
-    kinds = [kind for kind in get_args(setting.type) or [setting.type] if kind in _KINDS]
-    if value is None and type(None) in get_args(setting.type):
+    types = get_args(setting.type) or (setting.type,)
+    if given is None and type(None) in types:
         return None
-    for kind in kinds:
-        accepted_kind, description = _KINDS[kind]
-        if not isinstance(value, accepted_kind):
+    for kind, (accepted_kind, description) in _KINDS.items():
+        if kind in types and not isinstance(value, accepted_kind):
             raise NstjaxError(f"{words} is {value!r}: it must be {description}")
-        value = kind(value)
+        value = kind(value) if kind in types else value
     if accepted["choices"] and value not in accepted["choices"]:
         raise unknown_choice(words, value, accepted["choices"])
     least, most = accepted["least"], accepted["most"]
-    if least != -math.inf and not (least <= value <= most and math.isfinite(value)):
+    if least > -math.inf and not (least <= value <= most and math.isfinite(value)):
         if most != math.inf:
             bounds = f"{least} to {most}"
         else:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+import nstjax.cli.stylize
 from nstjax.cli import main
 from nstjax.images import read_settings
 
@@ -144,6 +145,39 @@ def test_without_pictures_nothing_is_loaded(folder, capsys, monkeypatch):
     assert not Path("out").exists()
 
 
+def test_too_little_memory_for_one_picture(folder, capsys, monkeypatch):
+    picture("b.jpg", 32, 32)
+    real = nstjax.cli.stylize.stylize_one
+
+    def stylize_one(content, *rest, **options):
+        if content.name == "photo.jpg":
+            raise MemoryError
+        return real(content, *rest, **options)
+
+    monkeypatch.setattr("nstjax.cli.stylize.stylize_one", stylize_one)
+    pictures = ["photo.jpg", "b.jpg", "--style", "painting.png"]
+    assert stylize(*pictures, "--steps", "1", "--output", "out/") == 2
+    assert [p.name for p in Path("out").iterdir()] == ["b.png"]
+    told, summary = capsys.readouterr().err.strip().splitlines()
+    assert "too little memory" in told
+    assert "1 of 2 pictures done" in summary
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names need not be text on Linux alone")
+def test_names_that_cannot_be_printed(folder):
+    name = os.fsdecode(b"\xff\xc3\x97.jpg")
+    Path("photo.jpg").rename(name)
+    script = Path(__file__).parents[1] / "stylize.py"
+    command = [sys.executable, str(script), name, "--style", "painting.png", "--steps", "1"]
+    command += ["--output", "out/", "--report", "r.png", *SHALLOW]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("out/")
+    assert len(list(Path("out").iterdir())) == 1
+    assert Path("r.png").exists()
+
+
 def test_one_file_for_several_pictures(folder, capsys):
     picture("b.jpg", 20, 20)
     code = stylize("photo.jpg", "b.jpg", "--style", "painting.png", "--output", "o.png")
@@ -181,6 +215,7 @@ def test_an_input_is_never_overwritten(folder, capsys):
         (["--steps", "-5"], ["steps", "-5"]),
         (["--steps", "many"], ["--steps", "many"]),
         (["--size", "0"], ["size", "0"]),
+        (["--size", "900000"], ["size", "900000", "1 to 20000"]),
         (["--size", "8", "--recipe", "tensorflow"], ["8", "16 pixels", "--size"]),
         (["--noise-ratio", "2"], ["noise ratio", "0 to 1"]),
         (["--init", "contnt"], ["contnt", "content"]),

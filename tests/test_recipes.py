@@ -4,11 +4,12 @@ import dataclasses
 import math
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 from nstjax.errors import NstjaxError
 from nstjax.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
-from nstjax.settings import Recipe, check_init, override
+from nstjax.settings import Recipe, _checked, check_init, override
 
 CONV1 = tuple((f"block{block}_conv1", 0.2) for block in range(1, 6))
 CONV1_TIMES_5 = tuple((layer, 1.0) for layer, _ in CONV1)
@@ -166,8 +167,7 @@ ROWS = {
 
 
 def test_every_recipe_has_a_row():
-    assert set(RECIPES) == set(ROWS)
-    assert DEFAULT_RECIPE in RECIPES
+    assert set(RECIPES) == {DEFAULT_RECIPE, *ROWS}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -193,7 +193,7 @@ def test_a_recipe_can_be_made_again_from_its_values(name):
 
 
 def test_unknown_recipe():
-    message = r"unknown recipe 'tensorflw': did you mean 'tensorflow'\? \(accepted: tensorflow, "
+    message = r"unknown recipe 'tensorflw': did you mean 'tensorflow'\? \(accepted: nstjax, "
     with pytest.raises(NstjaxError, match=message):
         get_recipe("tensorflw")
 
@@ -314,3 +314,13 @@ def test_init(tmp_path):
     message = r"unknown init, nor a picture file, 'nois': did you mean 'noise'\?"
     with pytest.raises(NstjaxError, match=message):
         check_init("nois")
+
+
+def test_numpys_numbers_become_pythons():
+    fields = {field.name: field for field in dataclasses.fields(Recipe)}
+    checked = [
+        _checked(fields["steps"], np.int64(3)),
+        _checked(fields["style_size"], None),
+        _checked(fields["style_weight"], np.float32(0.5)),
+    ]
+    assert list(map(repr, checked)) == ["3", "None", "0.5"]

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -47,21 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 bad input or usage, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever a file is called, it can be printed
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _run(arguments)
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
     except SystemExit as done:  # argparse after --help and --version
         return int(done.code or 0)
-    except NstjaxError as error:
-        return fail(str(error))
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads on: Python's own complaint would be the only output
         return BAD_INPUT
     except Exception as error:
-        if not _out_of_memory(error):
+        if (message := message_of(error)) is None:
             raise
-        return fail("this machine has too little memory for that: use a smaller --size")
+        return fail(message)
 
 
 def fail(message: str, code: int = BAD_INPUT) -> int:
@@ -98,5 +100,10 @@ def _run(arguments: list[str]) -> int:
     raise unknown_choice("command", parser.parse_args([name]).command, COMMANDS)
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+def message_of(error: Exception) -> str | None:
+    """Returns what to tell people of an error, None of one that only a defect can raise."""
+    if isinstance(error, NstjaxError):
+        return str(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return "this machine has too little memory for that: use a smaller --size"
+    return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import nstjax
-from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail
+from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
 from nstjax.cli.outputs import Outputs, output_paths, per_picture
 from nstjax.cli.run import stylize_one
 from nstjax.errors import NstjaxError, unknown_choice
@@ -92,9 +92,11 @@ def run(options: argparse.Namespace) -> int:
         )
         try:
             run_ended = stylize_one(content, style, recipe, weights, outputs, quiet=options.quiet)
-        except NstjaxError as error:
+        except Exception as error:
+            if (message := message_of(error)) is None:
+                raise
             failed.append(str(content))
-            fail(str(error))
+            fail(message)
             continue
         if run_ended.interrupted:
             return fail(f"interrupted: the picture so far is in {run_ended.saved}", INTERRUPTED)

@@ -154,7 +154,7 @@ def write_text(
 ) -> None:
     """Writes one line with its foot at `y`, cut where it would be longer than `room`."""
     across, down = figure.get_size_inches() * _DPI
-    text = " ".join(text.split())
+    text = " ".join(text.encode("utf-8", "replace").decode().split())  # a name may be no text
     # Dollar signs in a file's name are no formula.
     line = figure.text(x / across, 1 - y / down, text, size=size, parse_math=False, **options)
     while text and (length := max(line.get_window_extent().size)) > room:
