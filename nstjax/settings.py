@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.images import is_url
 from nstjax.losses import CONTENT_REDUCTIONS, GRAM_DIVISORS, STYLE_REDUCTIONS, TV_FORMS
 from nstjax.vgg.layers import CONVOLUTIONS, canonical_layer
 from nstjax.vgg.network import POOLING
@@ -97,7 +98,7 @@ class Recipe:
     clip: bool = True  # to [0, 1] after each step of adam and sgd
     tolerance: float = _setting(
         0.0,
-        help="stop when ten steps lower the objective by less than this share; 0: never",
+        help="stop when ten steps lower the objective by less than this share",
         least=0,
         most=1,
     )
@@ -251,6 +252,6 @@ def override(recipe: Recipe, **settings: Any) -> Recipe:
 
 
 def check_init(init: str) -> None:
-    """Raises an error for people if a start is neither a known name nor a file."""
-    if init not in INITS and not os.path.exists(init):
+    """Raises an error for people if a start is neither a known name nor a file or an address."""
+    if init not in INITS and not os.path.exists(init) and not is_url(init):
         raise unknown_choice("init, nor a picture file,", init, INITS)

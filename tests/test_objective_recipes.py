@@ -139,6 +139,7 @@ FORMULAS = {
     "tensorflow-deep": (tensorflow_deep, "max", 255, False),
     "keras": (keras, "max", 255, True),
     "lbfgs-b": (lbfgs_b, "max", 255, False),
+    "nstjax": (lbfgs_b, "max", 255, False),  # it differs in its sizes and steps
     "lbfgs-b-adam": (lbfgs_b_adam, "max", 255, False),
     "gatys": (gatys, "avg", 255, True),
     "gatys-code": (gatys_code, "max", 255, False),

@@ -73,6 +73,11 @@ def output_paths(
             f"--output {output} is one file and there are {len(contents)} pictures: "
             f"name a folder, as in --output {folder.with_suffix('')}/"
         )
+    if not folder.suffix:
+        raise NstjaxError(
+            f"--output {output} is no folder and has no suffix: name a file, as in "
+            f"{output}{_SUFFIX}, or a folder to be made, as in {output}/"
+        )
     if os.path.realpath(output) in inputs:
         raise NstjaxError(f"--output {output} would overwrite an input: choose another name")
     return [check_output(output, bits=bits)]

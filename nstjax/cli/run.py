@@ -1,6 +1,7 @@
 """One picture of `nstjax stylize`: the run with its bar, its snapshots and its files."""
 
 import json
+import math
 import signal
 import sys
 import tempfile
@@ -78,16 +79,22 @@ def stylize_one(
             callback_every=outputs.save_every or 0,
         )
     saved, problem = _save(result, outputs)
+    problems = [problem] if problem else []
     if result.stopped and not np.isfinite(result.history[-1]["total"]):
-        problem = f"{content}: {result.stopped}: the picture before that step is in {saved}; try a "
-        problem += "smaller --learning-rate, smaller weights or a larger --size"
-    if outputs.history:
-        write_whole(outputs.history, _json_lines(result.history))
-    if outputs.report:
-        _save_report(outputs.report, photograph, style, monitor.kept, result)
-    if not quiet and not interrupt.requested and not problem:
+        problems.append(
+            f"{content}: {result.stopped}: the picture before that step is in {saved}; try a "
+            "smaller --learning-rate, smaller weights or a larger --size"
+        )
+    try:
+        if outputs.history:
+            write_whole(outputs.history, _json_lines(result.history))
+        if outputs.report:
+            _save_report(outputs.report, photograph, style, monitor.kept, result)
+    except NstjaxError as error:  # the picture is made, whatever becomes of these
+        problems.append(f"{error}; the picture is in {saved}")
+    if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
-    return Ended(saved, interrupt.requested, problem)
+    return Ended(saved, interrupt.requested, "; ".join(problems))
 
 
 @dataclass
@@ -173,7 +180,9 @@ def _save(result: StylizeResult, outputs: Outputs) -> tuple[Path, str]:
 
 
 def _json_lines(history: History) -> bytes:
-    return "".join(json.dumps(entry) + "\n" for entry in history).encode()
+    # JSON has no NaN and no infinity.
+    finite = ({k: v if math.isfinite(v) else None for k, v in entry.items()} for entry in history)
+    return "".join(json.dumps(entry) + "\n" for entry in finite).encode()
 
 
 def _save_report(

@@ -76,11 +76,11 @@ def run(options: argparse.Namespace) -> int:
     if not contents:
         return BAD_INPUT
     inputs = [path for path in (options.init, options.vgg_weights) if path is not None]
+    style = load_image(options.style)
     paths = output_paths(
         options.output, contents, options.style, bits=options.bits, other_inputs=inputs
     )
     _check_apart(options, [*contents, options.style, *inputs, *paths])
-    style = load_image(options.style)
     weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
     for content, path in zip(contents, paths, strict=True):
         outputs = Outputs(

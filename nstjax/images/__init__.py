@@ -3,6 +3,7 @@
 An image is a float32 array of shape (1, height, width, 3): RGB in [0, 1], encoded as sRGB.
 """
 
+from nstjax.images.fetch import is_url
 from nstjax.images.find import find_images
 from nstjax.images.load import Picture, load_image
 from nstjax.images.resize import fit_size, resize_image
@@ -14,6 +15,7 @@ __all__ = [
     "check_output",
     "find_images",
     "fit_size",
+    "is_url",
     "load_image",
     "read_settings",
     "resize_image",

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from nstjax.errors import NstjaxError
 from nstjax.images.fetch import fetch, is_url
 
-MAX_PIXELS = 500_000_000
+MAX_PIXELS = 180_000_000
 
 Stream = io.BufferedReader | io.BytesIO
 

@@ -15,7 +15,14 @@ _BY_HAND = "download it yourself and give the file"
 
 
 def is_url(source: object) -> bool:
-    """Tells whether a source is a web address and not a path."""
+    """Tells whether a source is a web address and not a path.
+
+    Args:
+        source: a path, an address, or anything else that `load_image` takes.
+
+    Returns:
+        True for text that begins with a scheme, such as `https://`.
+    """
     return isinstance(source, str) and _SCHEME.match(source) is not None
 
 
