@@ -1,4 +1,4 @@
-"""The README's code runs, its commands parse, and its two one-line commands are the tested ones."""
+"""The README's code runs, its commands parse, and its test command is the one that is run."""
 
 import re
 import shlex

@@ -135,13 +135,14 @@ def test_what_a_logarithm_cannot_show_is_left_out():
     history = [
         entry(0, content=0.0, tv=0.0),
         entry(1, total=math.nan, content=-1.0, style=math.inf, tv=0.0),
-        entry(2, total=1e-30, style=1e30, tv=0.0),
+        entry(2, total=1e-8, style=1e30, tv=0.0),
+        entry(3, total=1e-9, tv=0.0),  # less than a billionth of the largest
     ]
     curves = {line.get_label(): line.get_ydata() for line in losses(history).get_lines()}
     assert list(curves) == ["total", "content, weighted", "style, weighted"]
-    np.testing.assert_array_equal(curves["total"], [4, np.nan, 1e-30])
-    np.testing.assert_array_equal(curves["content, weighted"], [np.nan, np.nan, 1])
-    np.testing.assert_array_equal(curves["style, weighted"], [2, np.nan, 1e30])
+    np.testing.assert_array_equal(curves["total"], [4, np.nan, 1e-8, np.nan])
+    np.testing.assert_array_equal(curves["content, weighted"], [np.nan, np.nan, 1, 1])
+    np.testing.assert_array_equal(curves["style, weighted"], [2, np.nan, 1e30, 2])
 
 
 @pytest.mark.parametrize(

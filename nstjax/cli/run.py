@@ -34,11 +34,13 @@ class Ended(NamedTuple):
     Attributes:
         saved: the picture's file.
         interrupted: whether Ctrl-C ended it.
+        step: the last one done.
         problem: what went wrong though a picture was saved; empty as a rule.
     """
 
     saved: Path
     interrupted: bool
+    step: int
     problem: str
 
 
@@ -94,7 +96,8 @@ def stylize_one(
         problems.append(f"{error}; the picture is in {saved}")
     if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
-    return Ended(saved, interrupt.requested, "; ".join(problems))
+    step = int(result.history[-1]["step"])
+    return Ended(saved, interrupt.requested, step, "; ".join(problems))
 
 
 @dataclass

@@ -26,11 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("contents", nargs="*", metavar="PHOTO", help="files, folders or addresses")
     parser.add_argument("--style", metavar="PAINTING", help="the style image: a file or address")
     parser.add_argument("--output", metavar="PATH", help="a file, or a folder ending in /")
-    parser.add_argument("--method", default="auto", help=f"{', '.join(METHODS)} (default: auto)")
+    parser.add_argument(
+        "--method",
+        default="auto",
+        help="auto, or gatys, the pixel route, which is all there is yet",
+    )
     parser.add_argument(
         "--recipe",
         default=DEFAULT_RECIPE,
-        help=f"published settings by name; 'list' prints them (default: {DEFAULT_RECIPE})",
+        help=f"settings by name; 'list' prints the names (default: {DEFAULT_RECIPE})",
     )
     settings = parser.add_argument_group(
         "settings", "Each replaces the recipe's. A layer without a weight gets an equal share."
@@ -99,7 +103,8 @@ def run(options: argparse.Namespace) -> int:
             fail(message)
             continue
         if run_ended.interrupted:
-            return fail(f"interrupted: the picture so far is in {run_ended.saved}", INTERRUPTED)
+            done = f"after {run_ended.step} of {recipe.steps} steps"
+            return fail(f"interrupted: the picture {done} is in {run_ended.saved}", INTERRUPTED)
         if run_ended.problem:
             failed.append(str(content))
             fail(run_ended.problem)

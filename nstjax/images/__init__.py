@@ -6,9 +6,9 @@ An image is a float32 array of shape (1, height, width, 3): RGB in [0, 1], encod
 from nstjax.images.fetch import is_url
 from nstjax.images.find import find_images
 from nstjax.images.load import Picture, load_image
+from nstjax.images.metadata import read_settings
 from nstjax.images.resize import fit_size, resize_image
 from nstjax.images.save import check_output, save_image, to_pillow
-from nstjax.images.settings import read_settings
 
 __all__ = [
     "Picture",

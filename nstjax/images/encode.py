@@ -12,8 +12,8 @@ from PIL import Image, PngImagePlugin
 
 from nstjax.errors import unknown_choice
 from nstjax.images.colour import srgb_profile
+from nstjax.images.metadata import PNG_KEYWORD, SOFTWARE, exif_with
 from nstjax.images.png16 import encode_png16
-from nstjax.images.settings import PNG_KEYWORD, SOFTWARE, exif_with
 
 _JPEG_QUALITY = 95
 _WEBP_QUALITY = 95

@@ -12,7 +12,7 @@ from PIL import Image
 from nstjax.errors import NstjaxError
 from nstjax.files import check_writable, write_whole
 from nstjax.images.encode import FORMATS, Format, format_of
-from nstjax.images.settings import settings_text
+from nstjax.images.metadata import settings_text
 
 
 def save_image(
