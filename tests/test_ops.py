@@ -84,10 +84,10 @@ def test_inside_scan(rng):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_keeps_the_dtype(dtype):
+def test_sums_in_float32_and_keeps_the_gradients_dtype(dtype):
     x, kernel = jnp.ones((1, 3, 3, 1), dtype), jnp.ones((3, 3, 1, 2), dtype)
-    assert conv3x3(x, kernel).dtype == dtype
-    gradients = jax.vjp(conv3x3, x, kernel)[1](jnp.ones((1, 3, 3, 2), dtype))
+    assert conv3x3(x, kernel).dtype == jnp.float32
+    gradients = jax.vjp(conv3x3, x, kernel)[1](jnp.ones((1, 3, 3, 2)))
     assert [g.dtype for g in gradients] == [jnp.dtype(dtype)] * 2
 
 

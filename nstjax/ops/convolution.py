@@ -1,14 +1,22 @@
 """Convolution with a gradient that stays fast inside compiled loops."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+_direct = partial(
+    jax.lax.conv_general_dilated,
+    window_strides=(1, 1),
+    padding="SAME",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+)
+
 
 def _conv(x: Array, kernel: Array) -> Array:
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return _direct(x, kernel, preferred_element_type=wide)
 
 
 @jax.custom_vjp
@@ -24,7 +32,8 @@ def conv3x3(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Floa
         kernel: shape (3, 3, I, O).
 
     Returns:
-        Shape (N, H, W, O).
+        Shape (N, H, W, O), in float32 also for bfloat16: the sums are made in it, and jax 0.12 on
+        the CPU gives NaN where they are rounded before a bias is added.
 
     Example:
         >>> import jax.numpy as jnp
@@ -42,8 +51,9 @@ def _backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, A
     x, kernel = residuals
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     # Where the kernel is frozen nothing uses its gradient, and compilation drops it.
-    _, kernel_vjp = jax.vjp(lambda k: _conv(x, k), kernel)
-    return _conv(gradient, turned), kernel_vjp(gradient)[0]
+    _, kernel_vjp = jax.vjp(lambda k: _direct(x, k), kernel)
+    narrow = gradient.astype(x.dtype)
+    return _conv(narrow, turned).astype(x.dtype), kernel_vjp(narrow)[0]
 
 
 conv3x3.defvjp(_forward, _backward)

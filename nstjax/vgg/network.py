@@ -27,7 +27,7 @@ Features = dict[str, Array]
 
 
 class _Conv(nn.Module):
-    """A 3×3 convolution with bias, on `nstjax.ops`' algorithm."""
+    """A 3×3 convolution with bias and ReLU, on `nstjax.ops`' algorithm."""
 
     channels: int
     dtype: str
@@ -39,7 +39,7 @@ class _Conv(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=jnp.dtype(self.dtype))
-        return conv3x3(x, kernel) + bias
+        return nn.relu(conv3x3(x, kernel) + bias).astype(self.dtype)
 
 
 class VGG(nn.Module):
@@ -107,7 +107,7 @@ class VGG(nn.Module):
         if name.endswith("pool"):
             return POOLING[self.pooling](x, (2, 2), strides=(2, 2))
         channels = CHANNELS[int(name[len("block")]) - 1]
-        return nn.relu(_Conv(channels, self.dtype, name=name)(x))
+        return _Conv(channels, self.dtype, name=name)(x)
 
     def _top_layer(self, name: str, x: Array) -> Array:
         if name == "flatten":
