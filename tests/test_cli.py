@@ -50,7 +50,7 @@ def stylize(*arguments: str, shallow: bool = True) -> int:
     return main(["stylize", *arguments, "--quiet", *(SHALLOW if shallow else [])])
 
 
-def fails_with(capsys, code: int, *words: str) -> None:
+def expect_failure(capsys, code: int, *words: str) -> None:
     """Checks the exit code, and that stderr is one line with these words."""
     assert code == 2
     lines = capsys.readouterr().err.strip().splitlines()
@@ -140,8 +140,8 @@ def test_pictures_may_stand_anywhere(folder):
 def test_without_pictures_nothing_is_loaded(folder, capsys, monkeypatch):
     monkeypatch.delattr("nstjax.cli.stylize.load_weights")
     code = stylize("missing.jpg", "--style", "painting.png", "--output", "out/")
-    fails_with(capsys, code, "missing.jpg")
-    fails_with(capsys, stylize("", "--style", "painting.png"), "empty")
+    expect_failure(capsys, code, "missing.jpg")
+    expect_failure(capsys, stylize("", "--style", "painting.png"), "empty")
     assert not Path("out").exists()
 
 
@@ -181,20 +181,20 @@ def test_names_that_cannot_be_printed(folder):
 def test_one_file_for_several_pictures(folder, capsys):
     picture("b.jpg", 20, 20)
     code = stylize("photo.jpg", "b.jpg", "--style", "painting.png", "--output", "o.png")
-    fails_with(capsys, code, "o.png", "2 pictures", "--output o/")
+    expect_failure(capsys, code, "o.png", "2 pictures", "--output o/")
 
 
 def test_an_input_is_never_overwritten(folder, capsys):
     before = Path("photo.jpg").read_bytes()
     code = stylize("photo.jpg", "--style", "painting.png", "--output", "photo.jpg")
-    fails_with(capsys, code, "photo.jpg", "overwrite")
+    expect_failure(capsys, code, "photo.jpg", "overwrite")
     for option in ("--history", "--report"):
         code = stylize("photo.jpg", "--style", "painting.png", option, "painting.png")
-        fails_with(capsys, code, option, "painting.png", "overwrite")
+        expect_failure(capsys, code, option, "painting.png", "overwrite")
     same = ["--output", "o.png", "--report", "o.png"]
-    fails_with(capsys, stylize("photo.jpg", "--style", "painting.png", *same), "--report o.png")
+    expect_failure(capsys, stylize("photo.jpg", "--style", "painting.png", *same), "--report o.png")
     same = ["--output", "start.png", "--init", picture("start.png", 9, 9).name]
-    fails_with(capsys, stylize("photo.jpg", "--style", "painting.png", *same), "start.png")
+    expect_failure(capsys, stylize("photo.jpg", "--style", "painting.png", *same), "start.png")
     picture("only.png", 32, 32)
     assert stylize("only.png", "--style", "painting.png", "--steps", "1", "--output", ".") == 0
     assert Path("only-2.png").exists()
@@ -238,7 +238,7 @@ def test_an_input_is_never_overwritten(folder, capsys):
 )
 def test_bad_values(folder, capsys, arguments, words):
     code = stylize("photo.jpg", "--style", "painting.png", *arguments, shallow=False)
-    fails_with(capsys, code, *words)
+    expect_failure(capsys, code, *words)
     assert {p.name for p in folder.iterdir()} == {"photo.jpg", "painting.png"}
 
 
@@ -263,25 +263,25 @@ def test_broken_pictures(folder, capsys, kind, role):
     broken(kind)
     bad = "bad.png" if kind == "truncated-png" else "bad.jpg"
     content, style = (bad, "painting.png") if role == "content" else ("photo.jpg", bad)
-    fails_with(capsys, stylize(content, "--style", style), bad)
+    expect_failure(capsys, stylize(content, "--style", style), bad)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 5000)])
 def test_pictures_too_narrow_for_the_network(folder, capsys, width, height):
     picture("thin.png", width, height)
     code = stylize("thin.png", "--style", "painting.png", "--size", str(height))
-    fails_with(capsys, code, f"1×{height}", "too small")
+    expect_failure(capsys, code, f"1×{height}", "too small")
 
 
 def test_a_folder_without_pictures(folder, capsys):
     Path("empty").mkdir()
-    fails_with(capsys, stylize("empty", "--style", "painting.png"), "empty", "no pictures")
+    expect_failure(capsys, stylize("empty", "--style", "painting.png"), "empty", "no pictures")
 
 
 def test_nothing_named(capsys):
-    fails_with(capsys, main(["stylize"]), "no photograph")
-    fails_with(capsys, main(["stylize", "a.jpg"]), "--style")
-    fails_with(capsys, main(["styelize"]), "did you mean 'stylize'")
+    expect_failure(capsys, main(["stylize"]), "no photograph")
+    expect_failure(capsys, main(["stylize", "a.jpg"]), "--style")
+    expect_failure(capsys, main(["styelize"]), "did you mean 'stylize'")
 
 
 def test_weights_of_the_wrong_network(folder, capsys, weights_file):
@@ -289,13 +289,13 @@ def test_weights_of_the_wrong_network(folder, capsys, weights_file):
         *["photo.jpg", "--style", "painting.png", "--network", "vgg16"],
         *["--vgg-weights", str(weights_file)],
     )
-    fails_with(capsys, code, "vgg19", "--network vgg19")
+    expect_failure(capsys, code, "vgg19", "--network vgg19")
 
 
 def test_no_weights_and_no_network(folder, capsys, monkeypatch):
     monkeypatch.delenv("NSTJAX_ASSETS")
     code = stylize("photo.jpg", "--style", "painting.png")
-    fails_with(capsys, code, "vgg19_weights", "https://", "NSTJAX_ASSETS", "--vgg-weights")
+    expect_failure(capsys, code, "vgg19_weights", "https://", "NSTJAX_ASSETS", "--vgg-weights")
 
 
 def test_a_full_disk_loses_no_picture(folder, capsys, monkeypatch):
@@ -313,7 +313,7 @@ def test_a_full_disk_loses_no_picture(folder, capsys, monkeypatch):
     monkeypatch.setattr(os, "replace", full)
     code = stylize("photo.jpg", "--style", "painting.png", "--steps", "1", "--output", "o.png")
     (rescued,) = rescue.glob("nstjax-*/o.png")
-    fails_with(capsys, code, "o.png", "No space left", str(rescued))
+    expect_failure(capsys, code, "o.png", "No space left", str(rescued))
     assert {p.name for p in folder.iterdir()} == {"photo.jpg", "painting.png", "rescue"}
 
 
@@ -322,7 +322,7 @@ def test_a_diverging_run_keeps_the_last_good_picture(folder, capsys):
         *["photo.jpg", "--style", "painting.png", "--recipe", "keras", "--output", "o.png"],
         *["--learning-rate", "1e30", "--size", "32", "--steps", "9"],
     )
-    fails_with(capsys, code, "step", "o.png", "--learning-rate")
+    expect_failure(capsys, code, "step", "o.png", "--learning-rate")
     with Image.open("o.png") as image:
         assert image.height == 32
 
@@ -341,7 +341,7 @@ def test_version(capsys):
 
 def test_classify_needs_the_classifier(folder, capsys, weights_file):
     code = main(["classify", "photo.jpg", "--vgg-weights", str(weights_file)])
-    fails_with(capsys, code, "classifier")
+    expect_failure(capsys, code, "classifier")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")

@@ -17,7 +17,6 @@ from nstjax.vgg import VGG, canonical_layer, check_size, layer_names, minimum_si
 from nstjax.vgg.layers import kernel_shapes
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "vgg_activations.json").read_text())
-NOTOP = [name for name in GOLDEN["random"] if name.endswith("notop")]
 
 
 def check_case(case, params, image):
@@ -48,20 +47,16 @@ def random_picture(case):
     return image
 
 
-@pytest.mark.parametrize("name", NOTOP)
+@pytest.mark.parametrize("name", GOLDEN["random"])
 def test_random_weights(name):
+    """Both networks, both poolings, with and without the classifier."""
     case = GOLDEN["random"][name]
+    top = "predictions" in case["layers"]
     params = {
         layer: {"kernel": kernel, "bias": bias}
-        for layer, kernel, bias in inputs.vgg_weights(case["network"], include_top=False)
+        for layer, kernel, bias in inputs.vgg_weights(case["network"], include_top=top)
     }
     check_case(case, params, random_picture(case))
-
-
-@pytest.mark.parametrize("pooling", ["max", "avg"])
-def test_random_weights_with_the_classifier(random_vgg16_top, pooling):
-    case = GOLDEN["random"][f"vgg16_{pooling}_top"]
-    check_case(case, random_vgg16_top.params, random_picture(case))
 
 
 @pytest.mark.parametrize("name", GOLDEN["photograph"])

@@ -55,8 +55,9 @@ def cached_file(name: str, make: Callable[[Path], object]) -> Path | None:
         included): the caller then does without. Other errors of `make` pass through.
 
     Example:
-        >>> cached_file("two.txt", lambda path: path.write_text("2"))  # doctest: +SKIP
-        PosixPath('/home/me/.cache/nstjax/two.txt')
+        >>> path = cached_file("two.txt", lambda temporary: temporary.write_text("2"))
+        >>> path.name
+        'two.txt'
     """
     target = cache_path() / name
     try:
