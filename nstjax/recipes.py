@@ -188,14 +188,14 @@ _PUBLISHED = (
 )
 
 # The default. The L-BFGS recipes were judged by eye over three photographs × six paintings at 192
-# pixels, this one over twelve of those pairs at 256 and six at 512. `lbfgs-b` keeps a scene legible
-# and paints all of it, yet at 512 its 50 steps leave a photograph under strokes as fine as the
-# network's windows. Starting at half the size gives strokes of the painting's scale, and 150 steps
-# let the colours follow, at the price of 83 at full size. Then only the start holds the scene
-# together: the report's content term is a millionth of its style term, and is raised until it
-# shows. `gatys-code` paints as boldly and dissolves the scene; `neural-style` takes over more of the
-# palette and starts from noise, which takes hundreds of steps to clear; `tensorflow` after 250 steps
-# (one pair) is still a photograph under a pattern.
+# pixels, this one over twelve of those pairs at 256 and six at 512. `lbfgs-b` keeps a scene
+# legible and paints all of it, yet at 512 its 50 steps leave a photograph under strokes as fine
+# as the network's windows. Starting at half the size gives strokes of the painting's scale, and
+# 150 steps let the colours follow, at the price of 83 at full size. Then only the start holds the
+# scene together: the report's content term is a millionth of its style term, and is raised until
+# it shows. `gatys-code` paints as boldly and dissolves the scene; `neural-style` takes over more
+# of the palette and starts from noise, which takes hundreds of steps to clear; `tensorflow` after
+# 250 steps (one pair) is still a photograph under a pattern.
 _DEFAULT = dataclasses.replace(
     _LBFGS_B,
     name="nstjax",
