@@ -1,4 +1,8 @@
-"""The convolution and both its gradients, against SciPy and XLA's own."""
+"""The convolution and both its gradients, by both algorithms, against SciPy and XLA's own."""
+
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -6,19 +10,38 @@ import numpy as np
 import pytest
 from scipy.signal import convolve2d, correlate2d
 
-from nstjax.ops import conv3x3
+from nstjax.errors import NstjaxError
+from nstjax.ops import conv3x3, convolution, winograd
 
 SHAPES = [(1, 8, 8), (2, 7, 5), (1, 1, 1), (1, 1, 6), (3, 9, 1), (1, 2, 3)]
 
 
+def arrays_of(rng, n, h, w, pad=1, channels=(3, 4)):
+    """Pictures, kernels, and a gradient of the result."""
+    shapes = (n, h, w, channels[0]), (3, 3, *channels), (n, h + 2 * pad - 2, w + 2 * pad - 2)
+    shapes = (*shapes[:2], (*shapes[2], channels[1]))
+    return tuple(jnp.asarray(rng.standard_normal(shape, dtype=np.float32)) for shape in shapes)
+
+
 @pytest.fixture(params=SHAPES, ids=str)
 def arrays(request, rng):
-    """Pictures with 3 channels, kernels to 4, and a gradient of the result."""
-    n, h, w = request.param
-    x = rng.standard_normal((n, h, w, 3), dtype=np.float32)
-    kernel = rng.standard_normal((3, 3, 3, 4), dtype=np.float32)
-    gradient = rng.standard_normal((n, h, w, 4), dtype=np.float32)
-    return jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(gradient)
+    return arrays_of(rng, *request.param)
+
+
+@pytest.fixture(params=["direct", "winograd"])
+def _algorithm(request, monkeypatch):
+    """Each algorithm for all shapes."""
+    if request.param == "direct":
+        monkeypatch.setenv("NSTJAX_CONV", "direct")
+    else:
+        monkeypatch.setattr(convolution, "_WINOGRAD_FROM", {1: 1})
+
+
+def assert_close(ours, theirs, tolerance=2e-6):
+    """Within a tolerance relative to the largest value."""
+    assert ours.shape == theirs.shape
+    largest = np.max(np.abs(theirs), initial=0)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * largest)
 
 
 def scipy_conv(x, kernel):
@@ -31,17 +54,25 @@ def scipy_conv(x, kernel):
     return out
 
 
-def direct(x, kernel):
+def direct(x, kernel, pad=1):
+    pads = ((pad, pad), (pad, pad))
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
+def is_winograd(x, kernel, **options):
+    """Whether the algorithm with matrix products is chosen."""
+    jaxpr = jax.make_jaxpr(lambda x, kernel: conv3x3(x, kernel, **options))(x, kernel)
+    return "dot_general" in str(jaxpr)
+
+
+@pytest.mark.usefixtures("_algorithm")
 def test_forward_is_a_correlation_padded_with_zeros(arrays):
     x, kernel, _ = arrays
     y = conv3x3(x, kernel)
     assert y.dtype == jnp.float32
-    np.testing.assert_allclose(y, scipy_conv(x, kernel), atol=1e-5)
+    assert_close(y, scipy_conv(x, kernel))
 
 
 def test_gradients_are_those_of_the_plain_convolution(arrays):
@@ -49,9 +80,36 @@ def test_gradients_are_those_of_the_plain_convolution(arrays):
     ours = jax.vjp(conv3x3, x, kernel)[1](gradient)
     theirs = jax.vjp(direct, x, kernel)[1](gradient)
     for our, their in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(our, their, atol=1e-5)
+        assert_close(our, their)
 
 
+@pytest.mark.usefixtures("_algorithm")
+@pytest.mark.parametrize("shape", [(2, 7, 9), (1, 3, 3), (1, 4, 10)], ids=str)
+def test_valid_is_without_what_the_border_spoils(shape, rng):
+    x, kernel, gradient = arrays_of(rng, *shape, pad=0)
+    y, vjp = jax.vjp(lambda x, kernel: conv3x3(x, kernel, padding="VALID"), x, kernel)
+    assert_close(y, scipy_conv(x, kernel)[:, 1:-1, 1:-1])
+    _, expected = jax.vjp(lambda x, kernel: direct(x, kernel, 0), x, kernel)
+    for our, their in zip(vjp(gradient), expected(gradient), strict=True):
+        assert_close(our, their)
+
+
+def test_valid_of_less_than_a_kernel_is_empty():
+    def total(x, kernel):
+        return conv3x3(x, kernel, padding="VALID").sum()
+
+    x, kernel = jnp.ones((1, 2, 5, 3)), jnp.ones((3, 3, 3, 4))
+    assert conv3x3(x, kernel, padding="VALID").shape == (1, 0, 3, 4)
+    for gradient, array in zip(jax.grad(total, (0, 1))(x, kernel), (x, kernel), strict=True):
+        np.testing.assert_array_equal(gradient, np.zeros(array.shape))
+
+
+def test_unknown_paddings_are_named():
+    with pytest.raises(NstjaxError, match=r"unknown padding 'same': .*SAME, VALID"):
+        conv3x3(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)), padding="same")
+
+
+@pytest.mark.usefixtures("_algorithm")
 def test_gradients_against_scipy(arrays):
     x, kernel, gradient = arrays
     for_x, for_kernel = jax.vjp(conv3x3, x, kernel)[1](gradient)
@@ -61,10 +119,11 @@ def test_gradients_against_scipy(arrays):
         full = convolve2d(gradient[n, ..., o], kernel[..., i, o], mode="full")
         expected_x[n, ..., i] += full[1:-1, 1:-1]
         expected_kernel[..., i, o] += correlate2d(padded[n, ..., i], gradient[n, ..., o], "valid")
-    np.testing.assert_allclose(for_x, expected_x, atol=1e-5)
-    np.testing.assert_allclose(for_kernel, expected_kernel, atol=2e-5)
+    assert_close(for_x, expected_x)
+    assert_close(for_kernel, expected_kernel)
 
 
+@pytest.mark.usefixtures("_algorithm")
 def test_inside_scan(rng):
     """Where it is used: gradient descent on a picture, in a compiled loop."""
     x = jnp.asarray(rng.standard_normal((1, 6, 5, 3), dtype=np.float32))
@@ -100,3 +159,80 @@ def test_in_float64(rng):
     for our, their in zip(ours, theirs, strict=True):
         assert our.dtype == jnp.float64
         np.testing.assert_allclose(our, their, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("strip_bytes", "pad"), [(1, 1), (40_000, 0), (2**60, 1)])
+def test_winograd_by_strips(strip_bytes, pad, rng, monkeypatch):
+    """Seven rows of tiles: one by one, by a number that does not divide them, and all at once."""
+    monkeypatch.setattr(winograd, "STRIP_BYTES", strip_bytes)
+
+    @jax.jit
+    def ours(x, kernel, gradient):
+        transformed = winograd.transform_kernel(kernel)
+        y = winograd.convolve(x, transformed, pad)
+        for_x = winograd.convolve(gradient, transformed, 2 - pad, turned=True)
+        return y, for_x, winograd.kernel_gradient(x, gradient, pad)
+
+    x, kernel, gradient = arrays_of(rng, 2, 27, 13, pad)
+    y, vjp = jax.vjp(lambda x, kernel: direct(x, kernel, pad), x, kernel)
+    for our, their in zip(ours(x, kernel, gradient), (y, *vjp(gradient)), strict=True):
+        assert_close(our, their)
+
+
+def test_winograd_is_exact_enough_for_many_channels(rng):
+    x, kernel, _ = arrays_of(rng, 1, 24, 24, channels=(256, 256))
+    assert is_winograd(x, kernel)
+    assert_close(conv3x3(x, kernel), direct(x, kernel), 1e-5)
+
+
+def test_winograd_where_it_pays(monkeypatch):
+    def shapes(i, o, side, dtype="float32"):
+        picture, kernel = (1, side, side, i), (3, 3, i, o)
+        return jax.ShapeDtypeStruct(picture, dtype), jax.ShapeDtypeStruct(kernel, dtype)
+
+    assert is_winograd(*shapes(64, 64, 256))
+    assert is_winograd(*shapes(128, 128, 66), padding="VALID")
+    assert not is_winograd(*shapes(3, 64, 256))
+    assert not is_winograd(*shapes(64, 64, 32))
+    assert not is_winograd(*shapes(64, 64, 256, "bfloat16"))
+    monkeypatch.setenv("NSTJAX_CONV", "direct")
+    assert not is_winograd(*shapes(64, 64, 256))
+    monkeypatch.setenv("NSTJAX_CONV", "fft")
+    with pytest.raises(NstjaxError, match=r"NSTJAX_CONV 'fft': .*auto, direct"):
+        is_winograd(*shapes(64, 64, 256))
+
+
+def test_other_platforms_convolve_directly():
+    x, kernel = jnp.ones((1, 64, 64, 64)), jnp.ones((3, 3, 64, 64))
+    step = jax.jit(jax.value_and_grad(lambda x, kernel: conv3x3(x, kernel).sum(), (0, 1)))
+    traced = step.trace(x, kernel)
+    for platform, matrices in [("cpu", True), ("cuda", False), ("tpu", False)]:
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert ("batching_dims" in text) == matrices
+        assert ("stablehlo.convolution" in text) != matrices
+
+
+def test_on_two_devices():
+    code = """
+import jax, jax.numpy as jnp
+jax.config.update("jax_num_cpu_devices", 2)
+from nstjax.ops import conv3x3, convolution
+x = jax.random.normal(jax.random.key(0), (2, 1, 64, 64, 64))
+kernel = jax.random.normal(jax.random.key(1), (3, 3, 64, 64))
+gradients = jax.grad(lambda x, kernel: jnp.sum(conv3x3(x, kernel) ** 2), (0, 1))
+for_x, for_kernel = jax.pmap(gradients, in_axes=(0, None))(x, kernel)
+assert len(for_x.sharding.device_set) == 2
+twice = 2 * convolution.direct(x[:, 0], kernel, 1)
+expected_x = convolution.direct_turned(twice, kernel, 1)
+expected_kernel = convolution.direct_kernel_gradient(x[:, 0], twice, 1)
+assert jnp.allclose(for_x[:, 0], expected_x, atol=1e-5 * jnp.abs(expected_x).max())
+assert jnp.allclose(for_kernel.sum(0), expected_kernel, atol=1e-5 * jnp.abs(expected_kernel).max())
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr

@@ -1,5 +1,16 @@
 """Pure array operations that know nothing of style transfer."""
 
 from nstjax.ops.convolution import conv3x3
+from nstjax.ops.downsample import conv3x3_stride2
+from nstjax.ops.large_kernels import conv_few_inputs, conv_few_outputs
+from nstjax.ops.padding import reflect_pad
+from nstjax.ops.upsample import upsample_conv3x3
 
-__all__ = ["conv3x3"]
+__all__ = [
+    "conv3x3",
+    "conv3x3_stride2",
+    "conv_few_inputs",
+    "conv_few_outputs",
+    "reflect_pad",
+    "upsample_conv3x3",
+]

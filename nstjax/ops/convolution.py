@@ -1,59 +1,163 @@
-"""Convolution with a gradient that stays fast inside compiled loops."""
+"""3×3 convolution by the fastest algorithm, with gradients that stay fast inside compiled loops."""
 
+import os
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_direct = partial(
-    jax.lax.conv_general_dilated,
-    window_strides=(1, 1),
-    padding="SAME",
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-)
+from nstjax.errors import unknown_choice
+from nstjax.ops import winograd
+
+# How many rows and columns of zeros a padding puts around the picture.
+PADS = {"SAME": 1, "VALID": 0}
+ALGORITHMS = ("auto", "direct")
+# From how many results per channel on Winograd's algorithm is worth it, by the smaller number of
+# channels, from benchmarks/convolutions.py --grid on two x86-64 cores. It is faster for fewer too,
+# down to a hundred, but by less than its longer compilation costs.
+_WINOGRAD_FROM = {64: 4096, 128: 1024, 256: 256, 512: 128}
+
+Residuals = tuple[Array, Array, Array | None]
 
 
-def _conv(x: Array, kernel: Array) -> Array:
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return _direct(x, kernel, preferred_element_type=wide)
+def conv3x3(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], *, padding: str = "SAME"
+) -> Float[Array, "n a b o"]:
+    """Convolves with a 3×3 kernel at stride 1.
 
-
-@jax.custom_vjp
-def conv3x3(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "n h w o"]:
-    """Convolves with a 3×3 kernel at stride 1, zeros around the picture.
+    Where it pays, which is on CPUs, in float32 and for many channels and pixels, by Winograd's
+    algorithm, which is within about 1e-5 of the direct one, relative to the largest value. The
+    environment variable `NSTJAX_CONV=direct` forces the direct one in what is traced from then on.
 
     The gradient with respect to `x` is written as what it is, a convolution with the kernel turned
     by 180° and its channels swapped. XLA derives the same, but as a convolution with reversed
     dimensions, which its CPU backend computes five times slower inside `while`, `scan` and `cond`.
+    It can be differentiated once.
 
     Args:
         x: shape (N, H, W, I).
         kernel: shape (3, 3, I, O).
+        padding: `"SAME"` for zeros around the picture, `"VALID"` for results only where the kernel
+            lies wholly inside it.
 
     Returns:
-        Shape (N, H, W, O), in float32 also for bfloat16: the sums are made in it, and jax 0.12 on
-        the CPU gives NaN where they are rounded before a bias is added.
+        Shape (N, H, W, O), or (N, H - 2, W - 2, O) if `"VALID"`; in float32 also for bfloat16: the
+        sums are made in it, and jax 0.12 on the CPU gives NaN where they are rounded before a bias
+        is added.
+
+    Raises:
+        NstjaxError: if the padding is neither, or `NSTJAX_CONV` is not known.
 
     Example:
         >>> import jax.numpy as jnp
         >>> conv3x3(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
         [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
-    return _conv(x, kernel)
+    if padding not in PADS:
+        raise unknown_choice("padding", padding, PADS)
+    return _conv(PADS[padding], x, kernel)
 
 
-def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _conv(x, kernel), (x, kernel)
+def direct(x: Array, kernel: Array, pad: int) -> Array:
+    """XLA's convolution, `pad` rows and columns of zeros around the picture."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=((pad, pad), (pad, pad)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+    )
 
 
-def _backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    x, kernel = residuals
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+def direct_turned(x: Array, kernel: Array, pad: int) -> Array:
+    """Likewise with the kernel turned by 180°, and from O to I channels."""
+    return direct(x, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), pad)
+
+
+def direct_kernel_gradient(x: Array, gradient: Array, pad: int) -> Array:
+    """The gradient with respect to the kernel as XLA derives it: slow only in compiled loops."""
+    sizes = (3, 3, x.shape[3], gradient.shape[3])
+
+    def convolve(kernel: Array) -> Array:
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    # Linear in the kernel: where its value comes from does not matter.
+    transpose = jax.linear_transpose(convolve, jax.ShapeDtypeStruct(sizes, x.dtype))
+    return transpose(gradient)[0]
+
+
+def _winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
+    algorithm = os.environ.get("NSTJAX_CONV", "auto")
+    if algorithm not in ALGORITHMS:
+        raise unknown_choice("algorithm in NSTJAX_CONV", algorithm, ALGORITHMS)
+    if algorithm == "direct" or not x.dtype == kernel.dtype == jnp.float32:
+        return False
+    results = x.shape[0] * (x.shape[1] + 2 * pad - 2) * (x.shape[2] + 2 * pad - 2)
+    channels = min(kernel.shape[2:])
+    return any(channels >= c and results >= least for c, least in _WINOGRAD_FROM.items())
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv(pad: int, x: Array, kernel: Array) -> Array:
+    return _forward(pad, x, kernel)[0]
+
+
+def _forward(pad: int, x: Array, kernel: Array) -> tuple[Array, Residuals]:
+    if not _winograd_pays(x, kernel, pad):
+        return direct(x, kernel, pad), (x, kernel, None)
+    # The gradient uses it again. On other platforms than the CPU nothing does, nor computes it.
+    transformed = winograd.transform_kernel(kernel)
+    return _convolve(x, kernel, transformed, pad=pad), (x, kernel, transformed)
+
+
+def _backward(pad: int, residuals: Residuals, gradient: Array) -> tuple[Array, Array]:
+    x, kernel, transformed = residuals
+    gradient = gradient.astype(x.dtype)
     # Where the kernel is frozen nothing uses its gradient, and compilation drops it.
-    _, kernel_vjp = jax.vjp(lambda k: _direct(x, k), kernel)
-    narrow = gradient.astype(x.dtype)
-    return _conv(narrow, turned).astype(x.dtype), kernel_vjp(narrow)[0]
+    if transformed is None:
+        for_x = direct_turned(gradient, kernel, 2 - pad).astype(x.dtype)
+        return for_x, direct_kernel_gradient(x, gradient, pad)
+    for_x = _convolve_turned(gradient, kernel, transformed, pad=2 - pad)
+    return for_x, _kernel_gradient(x, gradient, pad=pad)
 
 
-conv3x3.defvjp(_forward, _backward)
+_conv.defvjp(_forward, _backward)
+
+# Which platform a program is for is known when it is lowered, not when it is traced. Compiled, so
+# that each shape is traced once.
+
+
+@partial(jax.jit, static_argnames="pad")
+def _convolve(x: Array, kernel: Array, transformed: Array, *, pad: int) -> Array:
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        transformed,
+        cpu=lambda x, _, transformed: winograd.convolve(x, transformed, pad),
+        default=lambda x, kernel, _: direct(x, kernel, pad),
+    )
+
+
+@partial(jax.jit, static_argnames="pad")
+def _convolve_turned(x: Array, kernel: Array, transformed: Array, *, pad: int) -> Array:
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        transformed,
+        cpu=lambda x, _, transformed: winograd.convolve(x, transformed, pad, turned=True),
+        default=lambda x, kernel, _: direct_turned(x, kernel, pad),
+    )
+
+
+@partial(jax.jit, static_argnames="pad")
+def _kernel_gradient(x: Array, gradient: Array, *, pad: int) -> Array:
+    return jax.lax.platform_dependent(
+        x,
+        gradient,
+        cpu=lambda x, gradient: winograd.kernel_gradient(x, gradient, pad),
+        default=lambda x, gradient: direct_kernel_gradient(x, gradient, pad),
+    )

@@ -1,0 +1,165 @@
+"""Convolutions as matrix products on CPUs, on a few rows of the picture at a time.
+
+A product's inputs are gathered from the picture and are many times its size: row by row they
+stay in the cache, and megapixels need little memory.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+# Bytes of gathered inputs and products that are worked on at a time.
+STRIP_BYTES = 3 * 2**20
+
+Direct = Callable[[Array, Array, Any], Array]
+Forward = Callable[[Array, Array], Array]
+Gradient = Callable[[Array, Array, Array], Array]
+
+
+def direct(x: Array, kernel: Array, dtype: Any, *, stride: int = 1) -> Array:
+    """XLA's convolution, without padding; its sums in `dtype`."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=dtype,
+    )
+
+
+def faster_on_cpu(
+    plain: Direct, forward: Forward, x_gradient: Gradient, kernel_gradient: Gradient
+) -> Forward:
+    """A convolution, `plain` but for float32 on CPUs. It can be differentiated once.
+
+    Args:
+        plain: of x, kernel and the dtype of the result, differentiable.
+        forward: the same of x and kernel, in float32.
+        x_gradient: of x, kernel and the result's gradient.
+        kernel_gradient: likewise.
+
+    Returns:
+        The convolution of x and kernel, in float32 also for bfloat16.
+    """
+
+    def plain_forward(x: Array, kernel: Array) -> Array:
+        return plain(x, kernel, jnp.promote_types(x.dtype, jnp.float32))
+
+    def plain_x_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
+        _, vjp = jax.vjp(lambda x: plain(x, kernel, x.dtype), x)
+        return vjp(gradient.astype(x.dtype))[0]
+
+    def plain_kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
+        _, vjp = jax.vjp(lambda kernel: plain(x, kernel, x.dtype), kernel)
+        return vjp(gradient.astype(x.dtype))[0]
+
+    result = _on_cpu(forward, plain_forward)
+    # Apart, so that compilation drops the one that nothing uses.
+    for_x = _on_cpu(x_gradient, plain_x_gradient)
+    for_kernel = _on_cpu(kernel_gradient, plain_kernel_gradient)
+
+    @jax.custom_vjp
+    def convolve(x: Array, kernel: Array) -> Array:
+        return result(x, kernel)
+
+    def convolve_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+        return convolve(x, kernel), (x, kernel)
+
+    def convolve_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+        return for_x(*residuals, gradient), for_kernel(*residuals, gradient)
+
+    convolve.defvjp(convolve_forward, convolve_backward)
+    return convolve
+
+
+def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array]) -> Callable[..., Array]:
+    # Which platform a program is for is known when it is lowered, not when it is traced. Compiled,
+    # so that each shape is traced once.
+    by_platform = jax.jit(partial(jax.lax.platform_dependent, cpu=fast, default=plain))
+
+    def choose(*args: Array) -> Array:
+        forced = os.environ.get("NSTJAX_CONV") == "direct"
+        if forced or any(arg.dtype != jnp.float32 for arg in args):
+            return plain(*args)
+        return by_platform(*args)
+
+    return choose
+
+
+def map_rows(
+    strip: Callable[[Array, Array, int], Array],
+    x: Array,
+    height: int,
+    row_bytes: int,
+    shape: tuple[int, ...],
+) -> Array:
+    """Computes a picture by strips.
+
+    Args:
+        strip: from x, a first row and a number of rows to that part of the picture.
+        x: what the picture is computed from, shape (N, H, W, C).
+        height: how many rows there are. For each, the result may have several.
+        row_bytes: what one of them needs to be computed.
+        shape: of the result.
+
+    Returns:
+        The picture.
+    """
+    rows = _rows_at_a_time(height, row_bytes)
+    scale = shape[1] // height
+    # Any numbers will do, as all are overwritten. Those that need nothing but a constant would be
+    # written early: for all layers of a network at its start, which keeps them all in memory.
+    x = jax.lax.optimization_barrier(x)
+    empty = jnp.full(shape, x[0, 0, 0, 0])
+
+    def step(i: Array, picture: Array) -> Array:
+        # The last strip may repeat rows of the one before.
+        first = jnp.minimum(i * rows, height - rows)
+        part = strip(x, first, rows)
+        return jax.lax.dynamic_update_slice_in_dim(picture, part, scale * first, 1)
+
+    return jax.lax.fori_loop(0, -(-height // rows), step, empty)
+
+
+def sum_rows(
+    strip: Callable[[Array, int, Array], Array],
+    height: int,
+    row_bytes: int,
+    shape: tuple[int, ...],
+) -> Array:
+    """Sums over the rows of a picture by strips.
+
+    Args:
+        strip: from a first row, a number of rows, and for each of them 1, or 0 if it has been
+            counted already, shape (1, rows, 1, 1), to their sum.
+        height: how many rows there are.
+        row_bytes: what one of them needs.
+        shape: of the result.
+
+    Returns:
+        The sum.
+    """
+    rows = _rows_at_a_time(height, row_bytes)
+
+    def step(i: Array, total: Array) -> Array:
+        first = jnp.minimum(i * rows, height - rows)
+        new = jnp.arange(rows) >= i * rows - first
+        return total + strip(first, rows, new[None, :, None, None].astype(total.dtype))
+
+    return jax.lax.fori_loop(0, -(-height // rows), step, jnp.zeros(shape))
+
+
+def rows_of(x: Array, first: Array, rows: int) -> Array:
+    """Some rows of pictures (N, H, W, C)."""
+    return jax.lax.dynamic_slice_in_dim(x, first, rows, 1)
+
+
+def _rows_at_a_time(height: int, row_bytes: int) -> int:
+    strips = -(-height * row_bytes // STRIP_BYTES)
+    return -(-height // min(height, max(1, strips)))

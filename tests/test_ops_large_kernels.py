@@ -1,0 +1,106 @@
+"""Large kernels between few and many channels, against XLA's own convolution."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nstjax.ops import strips
+from nstjax.ops.large_kernels import conv_few_inputs, conv_few_outputs
+
+# Pictures and kernels, and how many rows a strip may have: the last strip repeats some of the one
+# before, rows are taken one by one, or all at once. Shapes differ, for programs are kept by shape.
+CASES = [
+    ((2, 19, 24, 3), (9, 9, 3, 5), 3),
+    ((3, 12, 11, 4), (5, 3, 4, 2), 1),
+    ((1, 9, 10, 1), (9, 9, 1, 1), 1000),
+]
+
+
+def direct(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def result_and_gradients(convolve, x, kernel):
+    @jax.jit
+    def compute(x, kernel):
+        y, vjp = jax.vjp(convolve, x, kernel)
+        return y, *vjp(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+    return compute(x, kernel)
+
+
+@pytest.mark.parametrize(("shape", "kernel_shape", "strip_rows"), CASES)
+@pytest.mark.parametrize("convolve", [conv_few_inputs, conv_few_outputs])
+def test_result_and_gradients(convolve, shape, kernel_shape, strip_rows, rng, monkeypatch):
+    (n, h, w, i), (a, b, _, o) = shape, kernel_shape
+    if convolve is conv_few_outputs:
+        i, o = o, i
+    inputs = a * i * w if convolve is conv_few_outputs else a * b * i * (w - b + 1)
+    monkeypatch.setattr(strips, "STRIP_BYTES", strip_rows * 4 * n * inputs)
+    x = jnp.asarray(rng.standard_normal((n, h, w, i), dtype=np.float32))
+    kernel = jnp.asarray(rng.standard_normal((a, b, i, o), dtype=np.float32))
+    results = result_and_gradients(convolve, x, kernel)
+    for ours, theirs in zip(results, result_and_gradients(direct, x, kernel), strict=True):
+        assert ours.dtype == jnp.float32
+        assert ours.shape == theirs.shape
+        assert jnp.abs(ours - theirs).max() <= 1e-5 * jnp.abs(theirs).max()
+
+
+@pytest.mark.parametrize("convolve", [conv_few_inputs, conv_few_outputs])
+def test_in_other_dtypes(convolve, rng):
+    x, kernel = rng.standard_normal((1, 10, 11, 2)), rng.standard_normal((9, 9, 2, 3))
+    with jax.enable_x64(True):
+        exact = result_and_gradients(convolve, jnp.asarray(x), jnp.asarray(kernel))
+        expected = result_and_gradients(direct, jnp.asarray(x), jnp.asarray(kernel))
+    expected = [np.asarray(array) for array in expected]
+    for ours, theirs in zip(exact, expected, strict=True):
+        assert ours.dtype == jnp.float64
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    narrow = result_and_gradients(convolve, jnp.bfloat16(x), jnp.bfloat16(kernel))
+    assert [a.dtype for a in narrow] == [jnp.float32, jnp.bfloat16, jnp.bfloat16]
+    for ours, theirs in zip(narrow, expected, strict=True):
+        difference = np.abs(np.asarray(ours, np.float64) - theirs)
+        assert difference.max() <= 0.02 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("convolve", [conv_few_inputs, conv_few_outputs])
+def test_is_direct_on_other_platforms_and_where_forced(convolve, monkeypatch):
+    x, kernel = jnp.ones((1, 16, 16, 3)), jnp.ones((9, 9, 3, 3))
+
+    def lowered(platform):
+        compute = jax.jit(lambda x, kernel: result_and_gradients(convolve, x, kernel))
+        return compute.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+
+    assert "stablehlo.convolution" not in lowered("cpu")
+    assert lowered("cuda").count("stablehlo.convolution") == 3
+    monkeypatch.setenv("NSTJAX_CONV", "direct")
+    assert lowered("cpu").count("stablehlo.convolution") == 3
+
+
+def temporary_bytes(function, *shapes):
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    memory = jax.jit(function).lower(*arrays).compile().memory_analysis()
+    assert memory is not None
+    return memory.temp_size_in_bytes
+
+
+def test_memory_is_bounded():
+    """The gathered inputs of a megapixel are 1 GB."""
+    assert temporary_bytes(conv_few_inputs, (1, 1032, 1032, 3), (9, 9, 3, 32)) < 2**25
+
+
+def test_layers_give_their_memory_back():
+    def network(depth, x, kernel):
+        for _ in range(depth):
+            x = conv_few_inputs(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), kernel)
+        return x
+
+    shapes = (1, 512, 512, 8), (3, 3, 8, 8)
+    two, four = (temporary_bytes(partial(network, depth), *shapes) for depth in (2, 4))
+    picture = 4 * 512 * 512 * 8
+    assert four - two < picture
