@@ -30,11 +30,22 @@ which at epsilon=0.1 is far from the form that corrects v first.
             moved by at most 1e-6: how far rounding alone may carry a correct implementation.
         result: {mean, std} of the final image.
         seconds: wall-clock time of the 1000 steps; only its order of magnitude means something.
+    float64: the first 100 of the same steps in float64 throughout, from the same float32 images
+        and weights, with
+        made_by: versions.
+        runs: {"256", "128"}, each with
+            total: 101 values, all digits.
+            float32_deviation: the greatest relative difference of the float32 run's totals from
+                them: how far rounding alone carries this very program.
 
-Usage: NSTJAX_ASSETS=... python tests/golden/make_tensorflow_recipe.py
+Usage: NSTJAX_ASSETS=... python tests/golden/make_tensorflow_recipe.py [--only-float64]
+
+--only-float64 makes that entry again and keeps the rest of the file.
 """
 # pyright: reportMissingImports=false
 
+import argparse
+import json
 import time
 from typing import Any
 
@@ -42,8 +53,9 @@ import keras
 import numpy as np
 import PIL
 import tensorflow as tf
-from record import asset, floats, load_resized, sha256, write_json
+from record import GOLDEN_DIR, asset, floats, load_resized, sha256, write_json
 
+FILE = "tensorflow_recipe.json"
 WEIGHTS = "vgg19_notop.h5"
 PAIRS = {
     256: ("content/tubingen.jpg", "styles/starry.jpg"),
@@ -58,17 +70,18 @@ SETTINGS = {
     "adam": {"learning_rate": 0.02, "beta_1": 0.99, "beta_2": 0.999, "epsilon": 0.1},
     "steps": 1000,
 }
+FLOAT64_STEPS = 100
 
 
 def gram_matrix(activations):
     """Returns F^T F / (H W), [1, C, C], for activations [1, H, W, C]."""
     shape = tf.shape(activations)
     inner = tf.einsum("bijc,bijd->bcd", activations, activations)
-    return inner / tf.cast(shape[1] * shape[2], tf.float32)
+    return inner / tf.cast(shape[1] * shape[2], inner.dtype)
 
 
 def feature_extractor():
-    """Builds image in [0, 1] -> (content activations, [Gram matrices])."""
+    """Builds image in [0, 1] -> (content activations, [Gram matrices]), in Keras' `floatx`."""
     vgg = keras.applications.VGG19(include_top=False, weights=str(asset(WEIGHTS)))
     vgg.trainable = False
     layers = [SETTINGS["content_layer"], *SETTINGS["style_layers"]]
@@ -100,10 +113,18 @@ def make_objective(extract, content_image, style_image):
     return objective
 
 
-def stylize(objective, start):
-    """Runs all steps from `start`; returns the losses [steps + 1, 4] and the final image."""
+def make_adam():
+    numbers = SETTINGS["adam"]
+    if keras.config.floatx() == "float64":
+        # Keras casts Python's floats by way of float32, and NumPy's as they are.
+        numbers = {name: np.float64(value) for name, value in numbers.items()}
+    return keras.optimizers.Adam(**numbers)
+
+
+def stylize(objective, start, steps=SETTINGS["steps"]):
+    """Runs the steps from `start`; returns the losses [steps + 1, 4] and the final image."""
     image = tf.Variable(start)
-    optimizer = keras.optimizers.Adam(**SETTINGS["adam"])
+    optimizer = make_adam()
     optimizer.build([image])
 
     @tf.function
@@ -115,13 +136,13 @@ def stylize(objective, start):
         image.assign(tf.clip_by_value(image, 0.0, 1.0))
         return losses
 
-    history = [step().numpy() for _ in range(SETTINGS["steps"])]
+    history = [step().numpy() for _ in range(steps)]
     history.append(objective(image).numpy())
     return np.stack(history), image.numpy()
 
 
-def record_pair(extract, longest_side):
-    """Stylises one pair of images and returns its entry in the file."""
+def load_pair(longest_side):
+    """Reads one pair of images; returns their entries in the file and their float arrays."""
     files = dict(zip(("content", "style"), PAIRS[longest_side], strict=True))
     pixels = {role: load_resized(file, longest_side) for role, file in files.items()}
     entry: dict[str, Any] = {
@@ -129,6 +150,12 @@ def record_pair(extract, longest_side):
         for role, file in files.items()
     }
     images = {role: (array / 255.0).astype(np.float32)[None] for role, array in pixels.items()}
+    return entry, images
+
+
+def record_pair(extract, longest_side):
+    """Stylises one pair of images and returns its entry in the file."""
+    entry, images = load_pair(longest_side)
     objective = make_objective(extract, **{f"{role}_image": x for role, x in images.items()})
     began = time.perf_counter()
     history, result = stylize(objective, images["content"])
@@ -143,14 +170,43 @@ def record_pair(extract, longest_side):
     return entry
 
 
-def main():
+def record_float64(runs):
+    """Runs the first steps of `runs` again in float64 and returns that entry of the file."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")  # layers before this one's have fixed it to float32
     extract = feature_extractor()
-    content = {
-        "settings": SETTINGS,
-        "weights_sha256": sha256(asset(WEIGHTS).read_bytes()),
-        "runs": {str(side): record_pair(extract, side) for side in PAIRS},
-    }
-    write_json("tensorflow_recipe.json", __file__, (tf, keras, np, PIL), content)
+    entries = {}
+    for side in PAIRS:
+        images = {f"{role}_image": np.float64(x) for role, x in load_pair(side)[1].items()}
+        history, _ = stylize(
+            make_objective(extract, **images), images["content_image"], FLOAT64_STEPS
+        )
+        assert history.dtype == np.float64
+        total = history[:, 0]
+        float32 = runs[str(side)]["losses"]["total"][: len(total)]
+        deviation = np.abs(np.array(float32) / total - 1).max()
+        entries[str(side)] = {
+            "total": [float(value) for value in total],
+            "float32_deviation": float(f"{deviation:.3g}"),
+        }
+    made_by = {module.__name__: module.__version__ for module in (tf, keras, np)}
+    return {"made_by": made_by, "runs": entries}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only-float64", action="store_true")
+    if parser.parse_args().only_float64:
+        content = json.loads((GOLDEN_DIR / FILE).read_text())
+    else:
+        extract = feature_extractor()
+        content = {
+            "settings": SETTINGS,
+            "weights_sha256": sha256(asset(WEIGHTS).read_bytes()),
+            "runs": {str(side): record_pair(extract, side) for side in PAIRS},
+        }
+    content["float64"] = record_float64(content["runs"])
+    write_json(FILE, __file__, (tf, keras, np, PIL), content)
 
 
 if __name__ == "__main__":
