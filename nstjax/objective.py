@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError
 from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
-from nstjax.settings import Recipe
+from nstjax.settings import ObjectiveSettings
 from nstjax.vgg import Weights, bundled_means, check_size, extract_features, rescale
 from nstjax.vgg.network import Params
 
@@ -72,7 +72,7 @@ class Inputs(NamedTuple):
     weights: TermWeights
 
 
-def structure_of(recipe: Recipe, preprocessing: str) -> Structure:
+def structure_of(recipe: ObjectiveSettings, preprocessing: str) -> Structure:
     """Picks out of a recipe what decides the compiled program.
 
     Args:
@@ -98,7 +98,7 @@ def structure_of(recipe: Recipe, preprocessing: str) -> Structure:
     )
 
 
-def weights_of(recipe: Recipe) -> TermWeights:
+def weights_of(recipe: ObjectiveSettings) -> TermWeights:
     """Picks out of a recipe the weights of its terms, as arrays.
 
     Args:
@@ -213,7 +213,7 @@ def _style_term(structure: Structure, features: Array, target: Array, pixels: in
     )
 
 
-def network_params(recipe: Recipe, weights: Weights) -> Params:
+def network_params(recipe: ObjectiveSettings, weights: Weights) -> Params:
     """Puts the loss network's parameters on the device, rescaled where the recipe asks for it.
 
     Args:
@@ -243,7 +243,11 @@ _style_targets = jax.jit(style_targets, static_argnums=0)
 
 
 def prepare(
-    recipe: Recipe, preprocessing: str, params: Params, content: Pixels, style: StylePixels
+    recipe: ObjectiveSettings,
+    preprocessing: str,
+    params: Params,
+    content: Pixels,
+    style: StylePixels,
 ) -> tuple[Structure, Inputs]:
     """Computes everything of an objective but the picture.
 
@@ -270,7 +274,7 @@ def prepare(
 
 
 def make_objective(
-    recipe: Recipe, weights: Weights, content: Pixels, style: StylePixels
+    recipe: ObjectiveSettings, weights: Weights, content: Pixels, style: StylePixels
 ) -> Callable[[Pixels], tuple[Float[Array, ""], Terms]]:
     """Turns a recipe and two pictures into a function of the picture between them.
 
@@ -304,7 +308,7 @@ def report_terms(raw: dict, weights: dict) -> dict:
     return weighted | {f"{name}_raw": value for name, value in raw.items()}
 
 
-def check_pictures(recipe: Recipe, content: Pixels, style: StylePixels) -> None:
+def check_pictures(recipe: ObjectiveSettings, content: Pixels, style: StylePixels) -> None:
     """Checks that two pictures are large enough for the layers that a recipe takes from them.
 
     Args:

@@ -6,7 +6,7 @@ import numbers
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.images import is_url
@@ -15,6 +15,7 @@ from nstjax.vgg.layers import CONVOLUTIONS, canonical_layer
 from nstjax.vgg.network import POOLING
 
 LayerWeights = tuple[tuple[str, float], ...]
+AnyRecipe = TypeVar("AnyRecipe", bound="ObjectiveSettings")
 
 OPTIMIZERS = ("adam", "sgd", "lbfgs", "lbfgs-b")
 INITS = ("content", "noise", "style")
@@ -24,10 +25,11 @@ STYLE_FITS = ("aspect", "stretch", "width")
 
 _REQUIRED = dataclasses.MISSING
 _MOST_PIXELS = 20_000  # a side; systems end a process that takes too much memory without a word
-_TINY = 1e-30  # the least of what must be greater than 0
+TINY = 1e-30
+"""The least of what must be greater than 0."""
 
 
-def _setting(
+def setting(
     default: Any = _REQUIRED,
     *,
     help: str = "",
@@ -35,14 +37,25 @@ def _setting(
     least: int | float = -math.inf,
     most: int | float = math.inf,
 ) -> Any:
-    """A field with what it accepts; the command line offers it if it has a help text."""
+    """Declares a field with what it accepts; the command line offers it if it has a help text.
+
+    Args:
+        default: its value where none is given; without one it is required.
+        help: what the command line says of it.
+        choices: the accepted values.
+        least: the least accepted value.
+        most: the greatest.
+
+    Returns:
+        The field, whose annotation names its kind: int, float, str, or one of them or None.
+    """
     metadata = {"help": help, "choices": tuple(choices), "least": least, "most": most}
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """All settings of a run on the pixel route. Validated on construction.
+class ObjectiveSettings:
+    """The settings that decide an objective. Validated on construction.
 
     The objective is `content_weight · content + style_weight · style + tv_weight · tv`, where
     content and style are sums over their layers with each layer's own weight.
@@ -56,88 +69,32 @@ class Recipe:
 
     name: str
     source: str
-    network: str = _setting("vgg19", help="the loss network", choices=CONVOLUTIONS)
-    pooling: str = _setting("max", help="the loss network's pooling", choices=POOLING)
+    network: str = setting("vgg19", help="the loss network", choices=CONVOLUTIONS)
+    pooling: str = setting("max", help="the loss network's pooling", choices=POOLING)
     rescale_filters: bool = False  # to a mean activation of 1 each, as in the paper
     # What white becomes before the Caffe mean is subtracted.
-    input_range: float = _setting(255.0, least=_TINY)
+    input_range: float = setting(255.0, least=TINY)
 
-    content_layers: LayerWeights = _setting(help="LAYER[:WEIGHT],… of the content loss")
-    content_weight: float = _setting(help="weight of the content loss", least=0)
-    content_reduction: str = _setting("mean", choices=CONTENT_REDUCTIONS)
+    content_layers: LayerWeights = setting(help="LAYER[:WEIGHT],… of the content loss")
+    content_weight: float = setting(help="weight of the content loss", least=0)
+    content_reduction: str = setting("mean", choices=CONTENT_REDUCTIONS)
 
-    style_layers: LayerWeights = _setting(help="LAYER[:WEIGHT],… of the style loss")
-    style_weight: float = _setting(help="weight of the style loss", least=0)
-    gram_divisor: str = _setting("hw", choices=GRAM_DIVISORS)
-    style_reduction: str = _setting("mean", choices=STYLE_REDUCTIONS)
+    style_layers: LayerWeights = setting(help="LAYER[:WEIGHT],… of the style loss")
+    style_weight: float = setting(help="weight of the style loss", least=0)
+    gram_divisor: str = setting("hw", choices=GRAM_DIVISORS)
+    style_reduction: str = setting("mean", choices=STYLE_REDUCTIONS)
 
-    tv_weight: float = _setting(0.0, help="weight of the total variation", least=0)
-    tv_form: str = _setting("sum", choices=TV_FORMS)
+    tv_weight: float = setting(0.0, help="weight of the total variation", least=0)
+    tv_form: str = setting("sum", choices=TV_FORMS)
     # White, where the optimiser and the total variation see the picture.
-    pixel_range: float = _setting(1.0, least=_TINY)
+    pixel_range: float = setting(1.0, least=TINY)
 
-    init: str = _setting("content", help="the start: content, noise, style, or a picture file")
-    noise_ratio: float = _setting(
-        0.0, help="share of noise blended into the start, 0 to 1", least=0, most=1
-    )
-    # Around the mean colour; None: uniform over [0, 1].
-    noise_std: float | None = _setting(None, least=0)
-
-    optimizer: str = _setting(help="the optimiser", choices=OPTIMIZERS)
-    learning_rate: float = _setting(1.0, help="step size of adam and sgd", least=_TINY)
-    beta1: float = _setting(0.9, least=0, most=1 - 1e-9)
-    beta2: float = _setting(0.999, least=0, most=1 - 1e-9)
-    epsilon: float = _setting(1e-8, least=0)
-    epsilon_inside: bool = False  # Keras and TensorFlow 1 add it before the bias correction
-    # Of the learning rate, per `decay_steps`, continuous.
-    decay_rate: float = _setting(1.0, least=_TINY, most=1)
-    decay_steps: int = _setting(1, least=1)
-    history_size: int = _setting(10, least=1)  # pairs that L-BFGS remembers
-    # At most, on average, for lbfgs-b.
-    evaluations_per_step: float = _setting(20.0, least=1)
-    clip: bool = True  # to [0, 1] after each step of adam and sgd
-    tolerance: float = _setting(
-        0.0,
-        help="stop when ten steps lower the objective by less than this share",
-        least=0,
-        most=1,
-    )
-
-    steps: int = _setting(help="optimisation steps", least=0, most=10**7)
-    size: int = _setting(
-        512,
-        help="the picture's longest side in pixels (keras: its height; gatys-code: its shortest)",
-        least=1,
-        most=_MOST_PIXELS,
-    )
-    upscale: bool = False  # whether `size` may enlarge the content picture
-    side: str = _setting("longest", choices=SIDES)  # of content and style images, that `size` means
-    schedule: tuple[tuple[float, float], ...] = ((1.0, 1.0),)  # shares of size and steps, by stage
-    style_size: int | None = _setting(
-        None, help="the style image's longest side (default: --size)", least=1, most=_MOST_PIXELS
-    )
-    # Its own aspect; stretched to the content's size; or its own, at the content's width.
-    style_fit: str = _setting("aspect", choices=STYLE_FITS)
-
-    precision: str = _setting("float32", help="what VGG computes in", choices=PRECISIONS)
-    seed: int = _setting(0, help="seed of the noise", least=0, most=2**32 - 1)
+    precision: str = setting("float32", help="what VGG computes in", choices=PRECISIONS)
 
     def __post_init__(self) -> None:
-        for setting in dataclasses.fields(self):
-            if setting.metadata:
-                checked = _checked(setting, getattr(self, setting.name))
-                object.__setattr__(self, setting.name, checked)
+        check_settings(self)
         for layers in ("content_layers", "style_layers"):
             object.__setattr__(self, layers, self._checked_layers(layers))
-        try:
-            shares = [share for size, steps in self.schedule for share in (size, steps)]
-            fine = bool(shares) and all(0 < share < math.inf for share in shares)
-        except (TypeError, ValueError):
-            fine = False
-        if not fine:
-            raise NstjaxError(
-                f"schedule is {self.schedule}: it must be pairs of shares greater than 0"
-            )
 
     def _checked_layers(self, setting: str) -> LayerWeights:
         layers: dict[str, float] = {}
@@ -162,6 +119,83 @@ class Recipe:
         return tuple(layers.items())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ObjectiveSettings):
+    """All settings of a run on the pixel route. Validated on construction."""
+
+    init: str = setting("content", help="the start: content, noise, style, or a picture file")
+    noise_ratio: float = setting(
+        0.0, help="share of noise blended into the start, 0 to 1", least=0, most=1
+    )
+    # Around the mean colour; None: uniform over [0, 1].
+    noise_std: float | None = setting(None, least=0)
+
+    optimizer: str = setting(help="the optimiser", choices=OPTIMIZERS)
+    learning_rate: float = setting(1.0, help="step size of adam and sgd", least=TINY)
+    beta1: float = setting(0.9, least=0, most=1 - 1e-9)
+    beta2: float = setting(0.999, least=0, most=1 - 1e-9)
+    epsilon: float = setting(1e-8, least=0)
+    epsilon_inside: bool = False  # Keras and TensorFlow 1 add it before the bias correction
+    # Of the learning rate, per `decay_steps`, continuous.
+    decay_rate: float = setting(1.0, least=TINY, most=1)
+    decay_steps: int = setting(1, least=1)
+    history_size: int = setting(10, least=1)  # pairs that L-BFGS remembers
+    # At most, on average, for lbfgs-b.
+    evaluations_per_step: float = setting(20.0, least=1)
+    clip: bool = True  # to [0, 1] after each step of adam and sgd
+    tolerance: float = setting(
+        0.0,
+        help="stop when ten steps lower the objective by less than this share",
+        least=0,
+        most=1,
+    )
+
+    steps: int = setting(help="optimisation steps", least=0, most=10**7)
+    size: int = setting(
+        512,
+        help="the picture's longest side in pixels (keras: its height; gatys-code: its shortest)",
+        least=1,
+        most=_MOST_PIXELS,
+    )
+    upscale: bool = False  # whether `size` may enlarge the content picture
+    side: str = setting("longest", choices=SIDES)  # of content and style images, that `size` means
+    schedule: tuple[tuple[float, float], ...] = ((1.0, 1.0),)  # shares of size and steps, by stage
+    style_size: int | None = setting(
+        None, help="the style image's longest side (default: --size)", least=1, most=_MOST_PIXELS
+    )
+    # Its own aspect; stretched to the content's size; or its own, at the content's width.
+    style_fit: str = setting("aspect", choices=STYLE_FITS)
+
+    seed: int = setting(0, help="seed of the noise", least=0, most=2**32 - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            shares = [share for size, steps in self.schedule for share in (size, steps)]
+            fine = bool(shares) and all(0 < share < math.inf for share in shares)
+        except (TypeError, ValueError):
+            fine = False
+        if not fine:
+            raise NstjaxError(
+                f"schedule is {self.schedule}: it must be pairs of shares greater than 0"
+            )
+
+
+def check_settings(settings: Any) -> None:
+    """Checks, and turns into Python's own kinds, the fields that were declared with `setting`.
+
+    Args:
+        settings: a frozen dataclass, from its `__post_init__`.
+
+    Raises:
+        NstjaxError: if a value is out of range or a name unknown.
+    """
+    for field_ in dataclasses.fields(settings):
+        if field_.metadata:
+            checked = _checked(field_, getattr(settings, field_.name))
+            object.__setattr__(settings, field_.name, checked)
+
+
 # What a value may be, given its field's annotation: NumPy's numbers too, which become Python's.
 _KINDS = {
     int: (numbers.Integral, "a whole number"),
@@ -170,11 +204,11 @@ _KINDS = {
 }
 
 
-def _checked(setting: dataclasses.Field, given: Any) -> Any:
+def _checked(declared: dataclasses.Field, given: Any) -> Any:
     value: Any = given
-    words = setting.name.replace("_", " ")
-    accepted = setting.metadata
-    types = get_args(setting.type) or (setting.type,)
+    words = declared.name.replace("_", " ")
+    accepted = declared.metadata
+    types = get_args(declared.type) or (declared.type,)
     if given is None and type(None) in types:
         return None
     for kind, (accepted_kind, description) in _KINDS.items():
@@ -188,7 +222,7 @@ def _checked(setting: dataclasses.Field, given: Any) -> Any:
         if most != math.inf:
             bounds = f"{least} to {most}"
         else:
-            bounds = "greater than 0" if least == _TINY else f"at least {least}"
+            bounds = "greater than 0" if least == TINY else f"at least {least}"
         raise NstjaxError(f"{words} is {value}: it must be {bounds}")
     return value
 
@@ -218,7 +252,7 @@ def parse_layers(text: str) -> LayerWeights:
         raise NstjaxError(f"{text!r} is no list of layers: write LAYER:WEIGHT,…") from error
 
 
-def override(recipe: Recipe, **settings: Any) -> Recipe:
+def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
     """Changes settings of a recipe.
 
     A size that is asked for is met exactly, so `size` lets the picture be enlarged unless
@@ -239,14 +273,14 @@ def override(recipe: Recipe, **settings: Any) -> Recipe:
         >>> override(get_recipe("tensorflow"), steps=10).steps
         10
     """
-    names = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("name", "source")]
+    names = [f.name for f in dataclasses.fields(recipe) if f.name not in ("name", "source")]
     for name in settings:
         if name not in names:
             raise unknown_choice("setting", name, names)
     for name in ("content_layers", "style_layers"):
         if isinstance(settings.get(name), str):
             settings[name] = parse_layers(settings[name])
-    if "size" in settings:
+    if isinstance(recipe, Recipe) and "size" in settings:
         settings = {"upscale": True, **settings}
     return dataclasses.replace(recipe, **settings)
 

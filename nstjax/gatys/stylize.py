@@ -1,7 +1,6 @@
 """The pixel route from pictures to a picture: `stylize`."""
 
 import dataclasses
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from nstjax.errors import NstjaxError
 from nstjax.gatys.history import Callback, History, Recorder, to_picture
 from nstjax.gatys.loop import optimize
 from nstjax.gatys.start import start_image
-from nstjax.images import Picture, fit_size, load_image, resize_image, save_image, to_pillow
+from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
 from nstjax.objective import check_pictures, network_params, prepare
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
@@ -25,34 +24,21 @@ from nstjax.vgg import Weights, load_weights
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 
 
-@dataclass(frozen=True)
-class StylizeResult:
+@dataclass(frozen=True, kw_only=True)
+class StylizeResult(MadePicture):
     """A stylised picture and how it came about.
 
     Attributes:
         image: RGB in [0, 1], float32, shape (1, H, W, 3).
-        history: one entry a step, the start first; see `nstjax.gatys.Recorder`.
         settings: everything that makes the picture again: the recipe's values, the versions of
             what computed it, and which weights.
         alpha: the content picture's transparency at the result's size, or None.
+        history: one entry a step, the start first; see `nstjax.gatys.Recorder`.
         stopped: why the run ended before its last step; empty where it did not.
     """
 
-    image: Float[np.ndarray, "1 h w 3"] = field(repr=False)
     history: History = field(repr=False)
-    settings: dict[str, Any]
-    alpha: Float[np.ndarray, "1 h w 1"] | None = field(default=None, repr=False)
     stopped: str = ""
-
-    def save(self, path: str | Path, *, bits: int = 8) -> None:
-        """Saves the picture with its settings; see `nstjax.images.save_image`."""
-        save_image(path, self.image, alpha=self.alpha, bits=bits, settings=self.settings)
-
-    def _repr_png_(self) -> bytes:
-        """Shows the picture in a notebook."""
-        stream = io.BytesIO()
-        to_pillow(self.image, self.alpha).save(stream, "png")
-        return stream.getvalue()
 
 
 def stylize(

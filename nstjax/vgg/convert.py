@@ -93,7 +93,7 @@ def read_safetensors(path: Path) -> tuple[Arrays, str]:
         raise NstjaxError(
             f"{path} is damaged or no safetensors file: delete it and get the weights again"
         ) from error
-    except TypeError as error:  # a number format that NumPy has not
+    except (TypeError, AttributeError) as error:  # a number format that NumPy has not
         raise NstjaxError(f"{path} cannot be read ({error}): save it as float32") from error
     if any(_FEATURES.match(name) for name in arrays):
         return _from_torchvision(arrays, path), "torchvision"

@@ -1,0 +1,36 @@
+"""A picture that was made, and how."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from nstjax.images.save import save_image, to_pillow
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadePicture:
+    """A picture with what makes it again.
+
+    Attributes:
+        image: RGB in [0, 1], float32, shape (1, H, W, 3).
+        settings: everything that makes the picture again.
+        alpha: its transparency, shape (1, H, W, 1), or None.
+    """
+
+    image: Float[np.ndarray, "1 h w 3"] = field(repr=False)
+    settings: dict[str, Any]
+    alpha: Float[np.ndarray, "1 h w 1"] | None = field(default=None, repr=False)
+
+    def save(self, path: str | Path, *, bits: int = 8) -> None:
+        """Saves the picture with its settings; see `nstjax.images.save_image`."""
+        save_image(path, self.image, alpha=self.alpha, bits=bits, settings=self.settings)
+
+    def _repr_png_(self) -> bytes:
+        """Shows the picture in a notebook."""
+        stream = io.BytesIO()
+        to_pillow(self.image, self.alpha).save(stream, "png")
+        return stream.getvalue()
