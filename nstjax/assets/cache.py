@@ -20,6 +20,28 @@ def cache_path() -> Path:
     )
 
 
+def assets_path() -> Path | None:
+    """Returns the folder that `$NSTJAX_ASSETS` names, None where it names none.
+
+    Raises:
+        NstjaxError: it is no folder.
+    """
+    chosen = os.environ.get("NSTJAX_ASSETS")
+    if not chosen:
+        return None
+    folder = Path(os.path.expanduser(chosen))
+    if not folder.is_dir():
+        raise NstjaxError(
+            f"NSTJAX_ASSETS names {folder}, which is not a folder: correct or unset it"
+        )
+    return folder
+
+
+def is_offline() -> bool:
+    """Tells whether `$NSTJAX_OFFLINE` forbids downloading."""
+    return os.environ.get("NSTJAX_OFFLINE", "0") not in ("", "0")
+
+
 def cache_dir() -> Path:
     """Returns the cache folder, creating it where it is missing.
 

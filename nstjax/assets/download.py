@@ -3,9 +3,12 @@
 import hashlib
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nstjax import __version__
 from nstjax.assets.table import Asset
 from nstjax.errors import NstjaxError
 from nstjax.files import replacing
@@ -19,6 +22,9 @@ TIMEOUT_S = 30.0
 
 RETRY_WAITS_S = (1.0, 2.0)
 """The pauses before a broken connection is tried again."""
+
+MAX_BYTES = 64 * 2**20
+"""The most that is taken of a file whose size is not known."""
 
 _CHUNK_BYTES = 1 << 16
 _MAKE_ROOM = "free some space there, or set NSTJAX_CACHE to a folder elsewhere"
@@ -40,46 +46,78 @@ def download(asset: Asset, folder: Path, *, by_hand: str, progress: bool = False
         NstjaxError: no connection, an HTTP error, another file than the published one, or a disk
             that is full or cannot be written.
     """
+    return fetch_checked(
+        asset.url,
+        folder / asset.filename,
+        fault=partial(_fault, asset),
+        by_hand=by_hand,
+        size=asset.size,
+        progress=progress,
+    )
+
+
+def fetch_checked(
+    url: str,
+    target: Path,
+    *,
+    fault: Callable[[Path], str | None],
+    by_hand: str,
+    size: int | None = None,
+    progress: bool = False,
+) -> Path:
+    """Downloads a file, which gets its name once nothing is wrong with it.
+
+    Args:
+        url: where it is.
+        target: what it becomes, whole or not at all; missing folders are created.
+        fault: says what is wrong with the file at a path, None where nothing is.
+        by_hand: how to get the file without this function, to end the messages with.
+        size: its length in bytes, where that is known.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        `target`.
+
+    Raises:
+        NstjaxError: no connection, an HTTP error, a file with a fault, or a disk that is full or
+            cannot be written.
+    """
     import requests
 
-    target = folder / asset.filename
     try:
-        _check_space(asset, folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(target, size or 0)
         with replacing(target) as temporary:
-            _fetch(asset, temporary, progress=progress)
-            if fault := _fault(asset, temporary):
+            _fetch(url, temporary, size, progress=progress)
+            if found := _too_long(temporary, size) or fault(temporary):
                 raise NstjaxError(
-                    f"{asset.filename} as downloaded is not the published file ({fault}): "
+                    f"{target.name} as downloaded is not the published file ({found}): "
                     f"try again on another network, or {by_hand}"
                 )
     except requests.RequestException as error:
-        raise NstjaxError(
-            f"cannot download {asset.filename} ({_reason(error)}): {by_hand}"
-        ) from error
+        raise NstjaxError(f"cannot download {target.name} ({_reason(error)}): {by_hand}") from error
     except OSError as error:
         raise NstjaxError(f"cannot write {target} ({error.strerror}): {_MAKE_ROOM}") from error
     return target
 
 
-def _check_space(asset: Asset, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < asset.size:
+def _check_space(target: Path, size: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if free < size:
         raise NstjaxError(
-            f"{folder} has {free / 1e6:.0f} MB free and {asset.filename} needs "
-            f"{asset.size / 1e6:.0f} MB: {_MAKE_ROOM}"
+            f"{target.parent} has {free / 1e6:.0f} MB free and {target.name} needs "
+            f"{size / 1e6:.0f} MB: {_MAKE_ROOM}"
         )
 
 
-def _fetch(asset: Asset, path: Path, *, progress: bool) -> None:
+def _fetch(url: str, path: Path, size: int | None, *, progress: bool) -> None:
     from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
     from tqdm import tqdm
 
-    with tqdm(
-        desc=asset.filename, total=asset.size, unit="B", unit_scale=True, disable=not progress
-    ) as bar:
+    with tqdm(desc=path.name, total=size, unit="B", unit_scale=True, disable=not progress) as bar:
         for wait in (*RETRY_WAITS_S, None):
             try:
-                _fetch_once(asset.url, path, bar)
+                _fetch_once(url, path, size or MAX_BYTES, bar)
                 break
             except (ConnectionError, ChunkedEncodingError) as error:
                 # A server that kept silent for the whole timeout is not worth another one.
@@ -89,14 +127,27 @@ def _fetch(asset: Asset, path: Path, *, progress: bool) -> None:
                 time.sleep(wait)
 
 
-def _fetch_once(url: str, path: Path, bar: "tqdm") -> None:
+def _fetch_once(url: str, path: Path, enough: int, bar: "tqdm") -> None:
     import requests
 
-    with requests.get(url, stream=True, timeout=TIMEOUT_S) as response, path.open("wb") as file:
+    # Wikimedia, for one, refuses clients that do not name themselves.
+    headers = {"User-Agent": f"nstjax/{__version__}"}
+    with (
+        requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response,
+        path.open("wb") as file,
+    ):
         response.raise_for_status()
         for chunk in response.iter_content(_CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
+            if file.tell() > enough:  # it is another file, and may have no end
+                break
+
+
+def _too_long(path: Path, size: int | None) -> str | None:
+    if size is None and path.stat().st_size > MAX_BYTES:
+        return f"more than {MAX_BYTES / 2**20:g} MiB"
+    return None
 
 
 def _fault(asset: Asset, path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """The published files: where each one is, how to recognise it, and whom to credit."""
 
 import dataclasses
+import urllib.parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,3 +68,92 @@ VGG_WEIGHTS: dict[tuple[str, bool], Asset] = {
 
 Addresses and MD5 digests are those of `keras/src/applications/vgg16.py` and `vgg19.py`.
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class Painting:
+    """A painting to take a style from, as Wikimedia Commons has it.
+
+    Attributes:
+        name: what it is called here.
+        title: its title.
+        painter: who painted it.
+        year: when, as text, since some are dated only roughly.
+        source: the page that describes the file.
+        url: where a rendition of moderate size is downloaded from.
+        licence: the licence it is under.
+    """
+
+    name: str
+    title: str
+    painter: str
+    year: str
+    source: str
+    url: str
+    licence: str
+
+
+def _on_commons(name: str, title: str, painter: str, year: str, file: str) -> Painting:
+    # Commons refuses renditions of other widths than its standard ones, of which this is one.
+    path = urllib.parse.quote(file.replace(" ", "_"), safe="(),")
+    return Painting(
+        name=name,
+        title=title,
+        painter=painter,
+        year=year,
+        source=f"https://commons.wikimedia.org/wiki/File:{path}",
+        url=f"https://commons.wikimedia.org/wiki/Special:FilePath/{path}?width=1280",
+        licence="public domain",
+    )
+
+
+PAINTINGS: dict[str, Painting] = {
+    painting.name: painting
+    for painting in (
+        _on_commons(
+            "starry",
+            "The Starry Night",
+            "Vincent van Gogh",
+            "1889",
+            "Van Gogh - Starry Night - Google Art Project.jpg",
+        ),
+        _on_commons(
+            "scream",
+            "The Scream",
+            "Edvard Munch",
+            "1893",
+            "Edvard Munch, 1893, The Scream, oil, tempera and pastel on cardboard, 91 x 73 cm, "
+            "National Gallery of Norway.jpg",
+        ),
+        _on_commons(
+            "wave",
+            "The Great Wave off Kanagawa",
+            "Katsushika Hokusai",
+            "c. 1831",
+            "Tsunami by hokusai 19th century.jpg",
+        ),
+        _on_commons(
+            "shipwreck",
+            "The Shipwreck",
+            "J. M. W. Turner",
+            "c. 1805",
+            "Joseph Mallord William Turner - The Shipwreck - Google Art Project.jpg",
+        ),
+        _on_commons(
+            "composition_vii",
+            "Composition VII",
+            "Wassily Kandinsky",
+            "1913",
+            "Vassily Kandinsky, 1913 - Composition 7.jpg",
+        ),
+        _on_commons(
+            "udnie",
+            "Udnie (Young American Girl, The Dance)",
+            "Francis Picabia",
+            "1913",
+            "Francis Picabia, 1913, Udnie (Young American Girl, The Dance), oil on canvas, "
+            "290 x 300 cm, Musée National d’Art Moderne, Centre Georges Pompidou, Paris..jpg",
+        ),
+    )
+}
+"""The paintings that can be named, by name; their files are those of Wikimedia Commons."""

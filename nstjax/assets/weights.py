@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from nstjax.assets.cache import cache_dir, cache_path
+from nstjax.assets.cache import assets_path, cache_dir, cache_path, is_offline
 from nstjax.assets.download import download
 from nstjax.assets.table import VGG_WEIGHTS
 from nstjax.errors import NstjaxError, unknown_choice
@@ -53,14 +53,9 @@ def find_weights(
 
 
 def _among_assets(network: str, serving: tuple[bool, ...]) -> Path | None:
-    chosen = os.environ.get("NSTJAX_ASSETS")
-    if not chosen:
+    folder = assets_path()
+    if folder is None:
         return None
-    folder = Path(os.path.expanduser(chosen))
-    if not folder.is_dir():
-        raise NstjaxError(
-            f"NSTJAX_ASSETS names {folder}, which is not a folder: correct or unset it"
-        )
     for top in serving:
         published = Path(VGG_WEIGHTS[network, top].filename).stem
         short = network if top else f"{network}_notop"
@@ -89,7 +84,7 @@ def _downloaded(network: str, top: bool, *, progress: bool) -> Path:
         f"get it from {asset.url} and put it in {folder}, "
         "or set NSTJAX_ASSETS to the folder it is in, or pass its path with --vgg-weights"
     )
-    if os.environ.get("NSTJAX_OFFLINE", "0") in ("", "0"):
+    if not is_offline():
         return download(asset, cache_dir(), by_hand=by_hand, progress=progress)
     present = folder / asset.filename
     state = (
