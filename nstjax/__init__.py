@@ -1,7 +1,8 @@
 """Neural style transfer in functional JAX: a photograph and a painting in, a picture out.
 
-`stylize` does it all; the rooms behind it are for those who build on it: `images`, `assets`, `vgg`,
-`losses`, `objective`, `gatys`.
+`stylize` paints in the style of any painting, `stylize_fast` in one that `train` has learned. The
+rooms behind them are for those who build on it: `images`, `assets`, `vgg`, `losses`, `objective`,
+`gatys`, `fast`.
 """
 
 from importlib import import_module
@@ -12,28 +13,50 @@ __version__ = "0.1.0"
 # What `import nstjax` offers, and where it comes from. Imported on first use, so that a program
 # loads only what it needs.
 _EXPORTS = {
+    "MadePicture": "images",
     "NstjaxError": "errors",
     "Picture": "images",
     "Progress": "gatys",
     "RECIPES": "recipes",
     "Recipe": "settings",
+    "Style": "fast",
     "StylizeResult": "gatys",
+    "TRAINING_RECIPES": "fast",
+    "TrainingProgress": "fast",
+    "TrainingRecipe": "fast",
+    "TrainingResult": "fast",
     "Weights": "vgg",
     "classify": "vgg",
     "get_recipe": "recipes",
+    "get_training_recipe": "fast",
     "load_image": "images",
+    "load_style": "fast",
     "load_weights": "vgg",
     "make_objective": "objective",
+    "open_dataset": "fast",
     "override": "settings",
     "save_image": "images",
     "stylize": "gatys",
+    "stylize_fast": "fast",
+    "train": "fast",
 }
 
 if TYPE_CHECKING:
     from nstjax.errors import NstjaxError as NstjaxError
+    from nstjax.fast import TRAINING_RECIPES as TRAINING_RECIPES
+    from nstjax.fast import Style as Style
+    from nstjax.fast import TrainingProgress as TrainingProgress
+    from nstjax.fast import TrainingRecipe as TrainingRecipe
+    from nstjax.fast import TrainingResult as TrainingResult
+    from nstjax.fast import get_training_recipe as get_training_recipe
+    from nstjax.fast import load_style as load_style
+    from nstjax.fast import open_dataset as open_dataset
+    from nstjax.fast import stylize_fast as stylize_fast
+    from nstjax.fast import train as train
     from nstjax.gatys import Progress as Progress
     from nstjax.gatys import StylizeResult as StylizeResult
     from nstjax.gatys import stylize as stylize
+    from nstjax.images import MadePicture as MadePicture
     from nstjax.images import Picture as Picture
     from nstjax.images import load_image as load_image
     from nstjax.images import save_image as save_image

@@ -8,11 +8,15 @@ from nstjax.images.find import find_images
 from nstjax.images.load import Picture, load_image
 from nstjax.images.metadata import read_settings
 from nstjax.images.resize import fit_size, resize_image
+from nstjax.images.result import MadePicture
 from nstjax.images.save import check_output, save_image, to_pillow
+from nstjax.images.training import decode_square
 
 __all__ = [
+    "MadePicture",
     "Picture",
     "check_output",
+    "decode_square",
     "find_images",
     "fit_size",
     "is_url",

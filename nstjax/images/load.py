@@ -77,8 +77,8 @@ def load_image(source: Any, *, size: int | None = None, upscale: bool = False) -
     target = decoded.full if size is None else fit_size(*decoded.full, size, upscale=upscale)
     pixels, alpha = _resized(decoded.pixels, decoded.alpha, target, decoded.box)
     return Picture(
-        _oriented(pixels, decoded.orientation),
-        None if alpha is None else _oriented(alpha, decoded.orientation),
+        oriented(pixels, decoded.orientation),
+        None if alpha is None else oriented(alpha, decoded.orientation),
         decoded.name,
     )
 
@@ -106,7 +106,7 @@ def _from_pillow(image: Image.Image) -> _Decoded:
     with decoding(name):
         image.load()
         pixels, alpha = to_arrays(image, name)
-        return _Decoded(pixels, alpha, name, (image.height, image.width), _orientation(image))
+        return _Decoded(pixels, alpha, name, (image.height, image.width), orientation_of(image))
 
 
 def _from_file(source: str | os.PathLike[str], size: int | None) -> _Decoded:
@@ -115,7 +115,7 @@ def _from_file(source: str | os.PathLike[str], size: int | None) -> _Decoded:
         image = open_picture(stream, name)
         full, box = _load(image, size)
         pixels, alpha = to_arrays(image, name)
-        return _Decoded(pixels, alpha, name, full, _orientation(image), box)
+        return _Decoded(pixels, alpha, name, full, orientation_of(image), box)
 
 
 def _load(image: Image.Image, size: int | None) -> tuple[tuple[int, int], _Box | None]:
@@ -146,14 +146,16 @@ def _resized(
     return np.where(opacity > _INVISIBLE, visible, plain), opacity
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """Returns EXIF's number for how a picture is turned, 1 where it has none."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged metadata, of which Pillow's parser may raise anything
         return 1
 
 
-def _oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns pixels, (N, H, W, C), upright."""
     transpose, down, along = _ORIENTATIONS.get(orientation, (False, 1, 1))
     if transpose:
         pixels = pixels.swapaxes(1, 2)

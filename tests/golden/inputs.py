@@ -75,3 +75,73 @@ def vgg_weights(network: str, include_top: bool) -> Iterator[tuple[str, np.ndarr
         kernel = _uniform(f"{network}/{layer}/kernel", shape, -limit, limit)
         bias = _uniform(f"{network}/{layer}/bias", shape[-1:], -1.0, 1.0)
         yield layer, kernel, bias
+
+
+def batch(height: int, width: int) -> np.ndarray:
+    """Makes two pictures of one size: `picture`, and it upside down with its channels reversed.
+
+    Returns:
+        float32 [2, height, width, 3], in [0, 1].
+    """
+    first = picture(height, width)
+    return np.concatenate([first, first[:, ::-1, :, ::-1]])
+
+
+def style_network_kernel_shapes(width: float = 1.0) -> dict[str, tuple[int, ...]]:
+    """Returns {layer name: kernel shape, HWIO} of Johnson's network, in its order."""
+    narrow, middle, wide = (max(1, round(width * channels)) for channels in (32, 64, 128))
+    residual = {
+        f"residual{block}_conv{conv}": (3, 3, wide, wide)
+        for block in range(1, 6)
+        for conv in (1, 2)
+    }
+    return {
+        "conv1": (9, 9, 3, narrow),
+        "conv2": (3, 3, narrow, middle),
+        "conv3": (3, 3, middle, wide),
+        **residual,
+        "up1": (3, 3, wide, middle),
+        "up2": (3, 3, middle, narrow),
+        "output": (9, 9, narrow, 3),
+    }
+
+
+def style_network_params(norm_last: bool, width: float = 1.0) -> dict[str, np.ndarray]:
+    """Makes random parameters for Johnson's network with affine instance norm.
+
+    Kernels have variance 1 / fan_in; scales are in [0.5, 1.5), biases in [-0.5, 0.5). Those of the
+    last layer are 0.4 times that: where tanh is saturated, neighbouring pixels are equal but for
+    rounding, and so it is chance which of them a maximum, and its gradient, comes from.
+
+    Args:
+        norm_last: whether a norm follows the last convolution, in place of a bias.
+        width: multiplies the numbers of channels.
+
+    Returns:
+        float32 arrays in network order: `conv1/kernel`, `conv1_norm/scale`, `conv1_norm/bias` and
+        so on; the last convolution's bias, where it has one, is `output_bias`.
+    """
+    params: dict[str, np.ndarray] = {}
+    for layer, shape in style_network_kernel_shapes(width).items():
+        size = 0.4 if layer == "output" else 1.0
+        limit = size * (3 / np.prod(shape[:-1])) ** 0.5
+        params[f"{layer}/kernel"] = _uniform(f"style/{layer}/kernel", shape, -limit, limit)
+        if layer == "output" and not norm_last:
+            params["output_bias"] = _uniform("style/output_bias", shape[-1:], -0.2, 0.2)
+        else:
+            for name, low, high in (("scale", 0.5, 1.5), ("bias", -0.5, 0.5)):
+                path = f"{layer}_norm/{name}"
+                params[path] = _uniform(f"style/{path}", shape[-1:], size * low, size * high)
+    return params
+
+
+def nested(arrays: dict[str, np.ndarray]) -> dict:
+    """Turns names like `conv1/kernel` into dicts in dicts."""
+    tree: dict = {}
+    for path, array in arrays.items():
+        *folders, name = path.split("/")
+        here = tree
+        for folder in folders:
+            here = here.setdefault(folder, {})
+        here[name] = array
+    return tree

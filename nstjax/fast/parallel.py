@@ -1,0 +1,117 @@
+"""Training on several devices, of this process and of others: everything that knows of them.
+
+What is replicated, or split, has one leading axis: this process's devices.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from nstjax.errors import NstjaxError
+from nstjax.fast.settings import TrainingRecipe
+from nstjax.fast.trainer import Metrics, State, make_step
+from nstjax.objective import Inputs, Structure
+from nstjax.settings import override
+
+_AXIS = "devices"
+Tree = TypeVar("Tree")
+ParallelMetrics = dict[str, Float[jax.Array, "..."]]
+ParallelStep = Callable[[State, Any, Inputs, Any], tuple[State, ParallelMetrics]]
+
+
+def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the processes that train together; to be called before anything else of JAX.
+
+    Args:
+        coordinator: HOST:PORT of process 0; None on a cluster whose environment says it.
+        num_processes: how many there are, likewise.
+        process_id: which one this is, from 0, likewise.
+
+    Raises:
+        NstjaxError: if they do not find together.
+    """
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        raise NstjaxError(
+            f"the processes did not find together ({error}): give each the same --coordinator "
+            "HOST:PORT and --num-processes N, and its own --process-id from 0 to N - 1"
+        ) from error
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Checks that a batch can be shared out evenly.
+
+    Args:
+        batch_size: over all devices.
+
+    Raises:
+        NstjaxError: if it cannot.
+    """
+    devices = jax.device_count()
+    if batch_size % devices:
+        more = -(-batch_size // devices) * devices
+        raise NstjaxError(
+            f"a batch of {batch_size} cannot be shared by {devices} devices: "
+            f"use --batch-size {more}"
+        )
+
+
+def replicate(tree: Tree) -> Tree:
+    """Copies arrays to every device of this process."""
+    return _copies(np.zeros(jax.local_device_count()), tree)
+
+
+@partial(jax.pmap, axis_name=_AXIS, in_axes=(0, None))
+def _copies(_: Any, tree: Tree) -> Tree:
+    return tree
+
+
+def split(batch: Float[np.ndarray, "n h w c"]) -> Any:
+    """Shares a process's part of a batch out to its devices, and sends it there."""
+    count = jax.local_device_count()
+    mesh = jax.sharding.Mesh(jax.local_devices(), _AXIS)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(_AXIS))
+    return jax.device_put(batch.reshape(count, -1, *batch.shape[1:]), sharding)
+
+
+def one_of(tree: Tree) -> Tree:
+    """Copies a replicated tree to the host, once."""
+
+    def copy(leaf: jax.Array) -> np.ndarray:
+        return np.asarray(leaf.addressable_shards[0].data).reshape(leaf.shape[1:])
+
+    return jax.tree.map(copy, tree)
+
+
+def make_parallel_step(recipe: TrainingRecipe, structure: Structure) -> ParallelStep:
+    """Makes the step that all devices do together.
+
+    Args:
+        recipe: the settings.
+        structure: of the objective.
+
+    Returns:
+        As `make_step`, of replicated state and numbers and a split batch; and of a flag per device,
+        whether its process wants to stop, of which the metrics hold the greatest as `stop`, so that
+        all processes stop after the same step.
+    """
+    # So that a run which goes on for longer, or with other data, uses the program that is there.
+    steps = recipe.steps if recipe.decay == "cosine" else 1
+    return _compiled_once(override(recipe, steps=steps, epochs=None, seed=0), structure)
+
+
+@lru_cache(maxsize=4)
+def _compiled_once(recipe: TrainingRecipe, structure: Structure) -> ParallelStep:
+    step = make_step(recipe, structure, axis_name=_AXIS)
+
+    @partial(jax.pmap, axis_name=_AXIS, donate_argnums=0)
+    def parallel_step(state: State, batch: Any, inputs: Inputs, stop: Any) -> tuple[State, Metrics]:
+        state, metrics = step(state, batch, inputs)
+        return state, {**metrics, "stop": jax.lax.pmax(stop, _AXIS)}
+
+    return parallel_step

@@ -1,0 +1,106 @@
+"""The published trainings by name, and this package's own.
+
+As on the pixel route, a recipe reproduces the arithmetic of its source. What all of them share is
+the network of `nstjax.fast.network`: `johnson` and `lengstrom` pad theirs otherwise.
+"""
+
+from nstjax.errors import unknown_choice
+from nstjax.fast.settings import Architecture, TrainingRecipe
+from nstjax.recipes import even
+
+_DEFAULT = TrainingRecipe(
+    name="nstjax",
+    source="this package: losses counted in those of photographs, so that no style needs tuning",
+    weighting="relative",
+    content_layers=even("relu3_3"),
+    content_weight=1.0,
+    style_layers=even("relu1_1 relu2_1 relu3_1 relu4_1 relu5_1"),
+    style_weight=20.0,
+    tv_weight=0.02,
+    # Beyond black and white, where a tanh would hardly let go of them again.
+    architecture=Architecture(output_scale=150 / 255),
+)
+
+_PUBLISHED = (
+    TrainingRecipe(
+        name="vgg19",
+        source="the course project that this package grew from",
+        content_layers=even("block4_conv2"),
+        content_weight=10.0,
+        style_layers=even(
+            "block1_conv1 block2_conv1 block3_conv1 block4_conv1 block5_conv1", total=5.0
+        ),
+        style_weight=100.0,
+        gram_divisor="chw",
+        tv_weight=0.004,
+        pixel_range=255.0,
+        architecture=Architecture(norm_last=True, norm_epsilon=1e-3),
+        epochs=2.0,
+        crop="squash",
+    ),
+    TrainingRecipe(
+        name="johnson",
+        source="Johnson et al., 2016; weights of its code, jcjohnson/fast-neural-style",
+        network="vgg16",
+        content_layers=even("relu2_2"),
+        content_weight=1.0,
+        style_layers=even("relu1_2 relu2_2 relu3_3 relu4_3", total=4.0),
+        style_weight=5.0,
+        gram_divisor="chw",
+        tv_weight=1e-6,
+        tv_form="half_squared",
+        pixel_range=255.0,
+        architecture=Architecture(output_scale=150 / 255),
+    ),
+    TrainingRecipe(
+        name="pytorch-examples",
+        source="pytorch/examples, fast_neural_style",
+        network="vgg16",
+        preprocessing="torchvision",
+        content_layers=even("relu2_2"),
+        content_weight=1e5,
+        style_layers=even("relu1_2 relu2_2 relu3_3 relu4_3", total=4.0),
+        style_weight=1e10,
+        gram_divisor="chw",
+        architecture=Architecture(output="linear", output_scale=1 / 255),
+        epochs=2.0,
+    ),
+    TrainingRecipe(
+        name="lengstrom",
+        source="lengstrom/fast-style-transfer",
+        content_layers=even("relu4_2"),
+        content_weight=7.5,
+        style_layers=even("relu1_1 relu2_1 relu3_1 relu4_1 relu5_1", total=5.0),
+        style_weight=100.0,
+        gram_divisor="chw",
+        tv_weight=200.0,
+        tv_form="mean_squared",
+        pixel_range=255.0,
+        architecture=Architecture(upsampling="transpose", output_scale=150 / 255),
+        epochs=2.0,
+    ),
+)
+
+TRAINING_RECIPES = {recipe.name: recipe for recipe in (_DEFAULT, *_PUBLISHED)}
+DEFAULT_TRAINING_RECIPE = _DEFAULT.name
+
+
+def get_training_recipe(name: str) -> TrainingRecipe:
+    """Looks up a training recipe.
+
+    Args:
+        name: one of `TRAINING_RECIPES`.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        NstjaxError: if there is none of that name; the nearest is suggested.
+
+    Example:
+        >>> get_training_recipe("lengstrom").architecture.upsampling
+        'transpose'
+    """
+    if name not in TRAINING_RECIPES:
+        raise unknown_choice("training recipe", name, TRAINING_RECIPES)
+    return TRAINING_RECIPES[name]

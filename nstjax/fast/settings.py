@@ -1,0 +1,93 @@
+"""The settings of the feed-forward route: of a network, and of its training."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from nstjax.settings import PRECISIONS, TINY, ObjectiveSettings, check_settings, setting
+
+UPSAMPLINGS = ("nearest", "transpose")
+OUTPUTS = ("tanh", "sigmoid", "linear")
+WEIGHTINGS = ("absolute", "relative")
+CROPS = ("random", "squash")
+DECAYS = ("constant", "cosine")
+PREPROCESSINGS = ("caffe", "torchvision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What decides a style network's shape; it travels with the weights. Validated.
+
+    Raises:
+        NstjaxError: if a value is out of range or a name unknown.
+    """
+
+    upsampling: str = setting(
+        "nearest",
+        help="how the network enlarges: pixels repeated, or transposed convolution",
+        choices=UPSAMPLINGS,
+    )
+    output: str = setting("tanh", help="what ends the network", choices=OUTPUTS)
+    # tanh: 0.5 + scale · tanh(x); linear: scale · x; sigmoid has none.
+    output_scale: float = setting(0.5, least=TINY)
+    norm_last: bool = False  # whether the last convolution, too, is normalised
+    norm_epsilon: float = setting(1e-5, least=TINY)
+    width: float = setting(
+        1.0, help="multiplies the numbers of channels, 32, 64 and 128", least=1 / 32, most=8
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe(ObjectiveSettings):
+    """All settings of a style network's training. Validated on construction.
+
+    With `weighting="relative"` every layer's loss, and the total variation, is divided by what it
+    is for photographs before training: the content loss by that between two photographs, the
+    style loss by that between a photograph and the style image. Weights then mean shares, whatever
+    the painting.
+
+    Raises:
+        NstjaxError: if a value is out of range or a name unknown.
+    """
+
+    architecture: Architecture = Architecture()
+    weighting: str = setting("absolute", choices=WEIGHTINGS)
+    preprocessing: str = setting("caffe", choices=PREPROCESSINGS)  # of the weights it is meant for
+
+    steps: int = setting(40_000, help="training steps", least=1, most=10**8)
+    epochs: float | None = setting(
+        None, help="passes over the data, in place of --steps", least=TINY, most=10**6
+    )
+    batch_size: int = setting(4, help="pictures a step, over all devices", least=1, most=10**5)
+    image_size: int = setting(256, help="side of the training pictures", least=16, most=10**4)
+    crop: str = setting(
+        "random", help="how photographs become square: cropped, or squashed", choices=CROPS
+    )
+    style_size: int = setting(512, help="the style image's longest side", least=16, most=20_000)
+
+    learning_rate: float = setting(1e-3, help="Adam's step size", least=TINY)
+    warmup_steps: int = setting(0, help="steps over which it grows from 0", least=0)
+    decay: str = setting("constant", help="what it does after that", choices=DECAYS)
+    clip_norm: float | None = setting(
+        None, help="the greatest norm of a gradient; larger ones are scaled down", least=TINY
+    )
+    average: float = setting(
+        0.999,
+        help="share of the averaged parameters kept at each step; they are what is exported",
+        least=0,
+        most=1 - 1e-9,
+    )
+
+    precision: str = setting(
+        "auto",
+        help="what the networks compute in; auto: bfloat16 on GPU and TPU, float32 on the CPU",
+        choices=("auto", *PRECISIONS),
+    )
+    seed: int = setting(0, help="seed of parameters and data", least=0, most=2**32 - 1)
+
+
+def architecture_fields() -> list[dataclasses.Field]:
+    """Returns the fields of `Architecture` that the command line offers."""
+    return [field for field in dataclasses.fields(Architecture) if field.metadata.get("help")]

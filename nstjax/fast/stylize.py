@@ -1,0 +1,174 @@
+"""Stylising with a trained network: one pass a picture."""
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+import nstjax
+from nstjax.assets import BUNDLED_STYLES
+from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.fast.network import Params, check_side, init_params, paint
+from nstjax.fast.settings import Architecture
+from nstjax.fast.style_file import load_style_file
+from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
+
+# Pictures of nearly the same size share one compiled program: sides are rounded up to this.
+_MULTIPLE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """A trained style.
+
+    Attributes:
+        name: what it is called.
+        architecture: of its network.
+        params: the network's parameters.
+        provenance: how it was trained, as its file says.
+    """
+
+    name: str
+    architecture: Architecture
+    params: Params = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
+
+
+def load_style(source: str | Path) -> Style:
+    """Loads a trained style.
+
+    Args:
+        source: the name of a bundled one, a `.safetensors` file, or the folder of a training,
+            which holds the style as of its newest checkpoint.
+
+    Returns:
+        The style.
+
+    Raises:
+        NstjaxError: if there is none, or the file is not one.
+
+    Example:
+        >>> load_style("starry").architecture.upsampling
+        'nearest'
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = _in_folder(path)
+    elif not path.suffix and not path.exists():
+        if str(source) not in BUNDLED_STYLES:
+            raise unknown_choice("style, nor a file or folder,", str(source), BUNDLED_STYLES)
+        path = BUNDLED_STYLES[str(source)]
+    file = load_style_file(path)
+    try:
+        architecture = Architecture(**file.config)
+        _check_params(architecture, file.params)
+    except (TypeError, NstjaxError) as error:
+        raise NstjaxError(
+            f"{path} is of a network that this version does not know ({error}): update nstjax"
+        ) from error
+    name = str(file.provenance.get("name", path.stem))
+    return Style(name, architecture, file.params, file.provenance)
+
+
+def stylize_fast(
+    content: Any, style: Style | str | Path, *, size: int | None = None
+) -> MadePicture:
+    """Paints a photograph with a trained style, in one pass.
+
+    Args:
+        content: the photograph: a path, an http(s) URL, a Pillow image, an array, or a `Picture`.
+        style: as `load_style` returns or takes it.
+        size: the result's longest side in pixels; None keeps the photograph's.
+
+    Returns:
+        The picture, with its settings and the photograph's transparency.
+
+    Raises:
+        NstjaxError: if the picture or the style cannot be read, or the picture is too small.
+
+    Example:
+        >>> stylize_fast(np.full((40, 50, 3), 0.5), "starry").image.shape
+        (1, 40, 50, 3)
+    """
+    if not isinstance(style, Style):
+        style = load_style(style)
+    picture = content if isinstance(content, Picture) else load_image(content)
+    if size is not None:
+        height, width = picture.pixels.shape[1:3]
+        shape = fit_size(height, width, size, upscale=True)
+        alpha = picture.alpha
+        picture = Picture(
+            resize_image(picture.pixels, *shape),
+            None if alpha is None else resize_image(alpha, *shape),
+            picture.name,
+        )
+    began = time.perf_counter()
+    image = paint_pixels(style, picture.pixels)
+    settings = {
+        "method": "fast",
+        "style": style.name,
+        "content": Path(picture.name).name,
+        "size": max(image.shape[1:3]),
+        "seconds": round(time.perf_counter() - began, 3),
+        "style_provenance": style.provenance,
+        "nstjax": nstjax.__version__,
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
+    return MadePicture(image=image, settings=settings, alpha=picture.alpha)
+
+
+def paint_pixels(
+    style: Style, pixels: Float[np.ndarray, "n h w 3"]
+) -> Float[np.ndarray, "n h w 3"]:
+    """Paints pictures of one size.
+
+    Their borders are mirrored to the next multiple of 32 pixels, so that few sizes compile.
+
+    Args:
+        style: the trained style.
+        pixels: RGB in [0, 1], shape (N, H, W, 3), from 16 pixels a side.
+
+    Returns:
+        The pictures, same shape, in [0, 1].
+
+    Raises:
+        NstjaxError: if a side is too short.
+    """
+    height, width = pixels.shape[1:3]
+    check_side(height, width)
+    down, across = -height % _MULTIPLE, -width % _MULTIPLE
+    padded = np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode="symmetric")
+    painted = _paint(style.architecture, style.params, padded)
+    return np.asarray(painted)[:, :height, :width]
+
+
+@partial(jax.jit, static_argnums=0)
+def _paint(architecture: Architecture, params: Params, pixels: Array) -> Array:
+    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.clip(paint(architecture, params, pixels, dtype=dtype), 0, 1)
+
+
+def _in_folder(folder: Path) -> Path:
+    """The trained style in a training's folder."""
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1:
+        return files[0]
+    found = f"several ({', '.join(file.name for file in files)})" if files else "none yet"
+    raise NstjaxError(
+        f"{folder} should hold one trained style and holds {found}: name a .safetensors file, or "
+        "the folder of a training that has come to its first checkpoint"
+    )
+
+
+def _check_params(architecture: Architecture, params: Params) -> None:
+    """Raises an error if parameters are not an architecture's."""
+    expected = jax.eval_shape(partial(init_params, architecture), jax.random.key(0))
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, dict(expected)):
+        raise NstjaxError("its parameters are not those of its network")

@@ -1,0 +1,283 @@
+"""Training with its effects: photographs in; checkpoints, a log and the trained style out."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from nstjax.errors import NstjaxError
+from nstjax.fast.calibrate import losses_of_photographs
+from nstjax.fast.checkpoints import Checkpoints, changed_settings, refuse_changes
+from nstjax.fast.data import Batches, Dataset
+from nstjax.fast.log import MetricsLog
+from nstjax.fast.loop import Files, Run, TrainingCallback
+from nstjax.fast.network import Params
+from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
+from nstjax.fast.settings import TrainingRecipe
+from nstjax.fast.trainer import State, first_state
+from nstjax.images import Picture, fit_size, resize_image
+from nstjax.objective import (
+    Inputs,
+    Structure,
+    Targets,
+    TermWeights,
+    check_pictures,
+    network_params,
+    structure_of,
+    style_targets,
+    weights_of,
+)
+from nstjax.settings import override
+from nstjax.vgg import Weights
+
+Pixels = Float[np.ndarray, "n h w 3"]
+_CALIBRATION_BATCH, _CALIBRATION_BATCHES = 4, 4
+_style_targets = jax.jit(style_targets, static_argnums=0)
+_ALWAYS_ALLOWED = ("steps", "epochs", "precision")  # changes of these cannot spoil a run
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended.
+
+    Attributes:
+        path: the trained style's file, as of the last checkpoint.
+        step: steps done.
+        metrics: of the last of them.
+        stopped: why it ended before its last step; empty where it did not.
+    """
+
+    path: Path
+    step: int
+    metrics: dict[str, float]
+    stopped: str = ""
+
+
+def train(
+    name: str,
+    style: Picture,
+    dataset: Dataset,
+    *,
+    recipe: TrainingRecipe,
+    weights: Weights,
+    workdir: str | Path = "runs",
+    checkpoint_every: int = 500,
+    keep: int = 3,
+    init: Params | None = None,
+    allow_change: Iterable[str] = (),
+    callback: TrainingCallback | None = None,
+    warn: Callable[[str], object] = lambda message: None,
+) -> TrainingResult:
+    """Trains a network for a style, on all devices; goes on where an earlier run stopped.
+
+    In `workdir`/`name` it keeps `checkpoints/`, `metrics.jsonl` and, as of the newest checkpoint,
+    `name.safetensors`. Several processes that `nstjax.fast.parallel.connect` has joined all call
+    it alike; the first one writes.
+
+    Args:
+        name: of the style.
+        style: the style image.
+        dataset: the photographs.
+        recipe: the settings.
+        weights: of the loss network.
+        workdir: the folder of all runs.
+        checkpoint_every: steps from one checkpoint to the next.
+        keep: how many checkpoints to keep.
+        init: parameters to start from in place of random ones; a checkpoint comes first.
+        allow_change: settings that may differ from those of the run that is resumed.
+        callback: called after every step with a `TrainingProgress`; returning True ends the run
+            with a checkpoint, as soon as the steps that the devices have begun by then are done.
+        warn: called with a message of what went wrong without ending the run.
+
+    Returns:
+        The trained style's file, and how the run ended. A loss that is not finite ends it with the
+        newest checkpoint as it was.
+
+    Raises:
+        NstjaxError: if the settings cannot be used with these pictures, weights or devices, or
+            differ from those of the run that is resumed, or the data end it.
+    """
+    recipe = settle(recipe, len(dataset))
+    check_batch_size(recipe.batch_size)
+    style_pixels = _style_at(recipe, style.pixels)
+    square = np.zeros((1, recipe.image_size, recipe.image_size, 3), np.float32)
+    check_pictures(recipe, square, style_pixels)
+    structure, inputs = _objective(recipe, weights, style_pixels)
+    config = run_config(recipe, style, dataset, weights)
+    folder = Path(workdir) / name
+    with (
+        _batches(recipe, dataset) as batches,
+        Checkpoints(folder / "checkpoints", keep=keep, warn=warn) as checkpoints,
+    ):
+        losses = _earlier_losses(checkpoints, config, allow_change)
+        state, seconds = _newest_state(checkpoints, partial(first_state, recipe, init), batches)
+        if recipe.weighting == "relative":
+            losses = losses or measure_losses(recipe, structure, inputs, dataset)
+            inputs = inputs._replace(weights=_relative(inputs.weights, losses))
+        files = Files(
+            checkpoints,
+            MetricsLog(folder / "metrics.jsonl", int(state.step), warn=warn),
+            folder / f"{name}.safetensors",
+            warn,
+        )
+        run = Run(
+            recipe,
+            {**config, "losses": losses},
+            files,
+            batches,
+            replicate(state),
+            seconds=seconds,
+            callback=callback,
+            checkpoint_every=checkpoint_every,
+        )
+        stopped = run.go(make_parallel_step(recipe, structure), replicate(inputs))
+    return TrainingResult(files.style, run.step, run.metrics, stopped)
+
+
+def _earlier_losses(
+    checkpoints: Checkpoints, config: dict[str, Any], allow_change: Iterable[str]
+) -> dict[str, Any] | None:
+    """Refuses changes from the run that is resumed; returns the photographs' losses it measured."""
+    before = checkpoints.latest_config()
+    if before is None:
+        return None
+    losses = before.pop("losses")
+    refuse_changes(before, config, [*_ALWAYS_ALLOWED, *allow_change])
+    # They are those of its style image, its layers and its photographs.
+    return None if changed_settings(before, config, _ALWAYS_ALLOWED) else losses
+
+
+def _newest_state(
+    checkpoints: Checkpoints, start: Callable[[], State], batches: Batches
+) -> tuple[State, float]:
+    """Goes to where the run that is resumed was; returns the state, and the seconds it took."""
+    restored = checkpoints.restore(jax.eval_shape(start))  # to draw one takes seconds
+    if restored is None:
+        return start(), 0.0
+    position = json.loads(restored.data_position)
+    batches.set_state(position["data"].encode())
+    return restored.state, position["seconds"]
+
+
+def settle(recipe: TrainingRecipe, photographs: int) -> TrainingRecipe:
+    """Decides what a recipe leaves to the data and the devices.
+
+    Args:
+        recipe: the settings.
+        photographs: how many there are.
+
+    Returns:
+        The recipe with its steps counted, where it says epochs, and its precision named.
+    """
+    steps = recipe.steps
+    if recipe.epochs is not None:
+        steps = max(1, round(recipe.epochs * (photographs // recipe.batch_size)))
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return override(recipe, steps=steps, precision=precision)
+
+
+def run_config(
+    recipe: TrainingRecipe, style: Picture, dataset: Dataset, weights: Weights
+) -> dict[str, Any]:
+    """Lists all that decides what a run learns: what a resumed one must have in common with it.
+
+    Args:
+        recipe: the settings.
+        style: the style image.
+        dataset: the photographs.
+        weights: of the loss network.
+
+    Returns:
+        The recipe's values, and digests of the rest.
+    """
+    values = dataclasses.asdict(recipe)
+    values["recipe"] = values.pop("name")
+    values.pop("source")
+    digest = hashlib.sha256(style.pixels.tobytes()).hexdigest()
+    kind, colon, place = dataset.name.partition(":")
+    # Trained styles are passed on: where somebody keeps their photographs does not go with them.
+    photographs = f"{kind}{colon}{Path(place).name}"
+    return values | {
+        "style_image": f"{Path(style.name).name} {digest}",
+        "dataset": f"{photographs}, {len(dataset)} pictures",
+        "weights_sha256": weights.sha256,
+    }
+
+
+def measure_losses(
+    recipe: TrainingRecipe, structure: Structure, inputs: Inputs, dataset: Dataset
+) -> dict[str, dict[str, float]]:
+    """Measures what each layer's loss is for photographs; see `losses_of_photographs`.
+
+    Args:
+        recipe: the settings.
+        structure: of the objective.
+        inputs: its numbers.
+        dataset: the photographs, of which a few batches are looked at.
+
+    Returns:
+        As `TermWeights`, but of numbers: means over the batches.
+
+    Raises:
+        NstjaxError: if one is 0 or not finite.
+    """
+    size = min(_CALIBRATION_BATCH, len(dataset))
+    with _batches(override(recipe, batch_size=size), dataset, alone=True) as batches:
+        found = [
+            losses_of_photographs(structure, inputs, jnp.asarray(next(batches)))
+            for _ in range(_CALIBRATION_BATCHES)
+        ]
+    losses = jax.tree.map(lambda *values: float(np.mean(values)), *found)
+    if not all(0 < loss < math.inf for loss in jax.tree.leaves(losses)):
+        raise NstjaxError(
+            f"the photographs of {dataset.name} are all alike, or like the style image: "
+            "train on a variety of photographs"
+        )
+    return losses._asdict()
+
+
+def _relative(weights: TermWeights, losses: dict[str, Any]) -> TermWeights:
+    return jax.tree.map(lambda weight, loss: weight / loss, weights, TermWeights(**losses))
+
+
+def _batches(recipe: TrainingRecipe, dataset: Dataset, *, alone: bool = False) -> Batches:
+    return Batches(
+        dataset,
+        batch_size=recipe.batch_size,
+        image_size=recipe.image_size,
+        crop=recipe.crop,
+        seed=recipe.seed,
+        process_index=0 if alone else jax.process_index(),
+        process_count=1 if alone else jax.process_count(),
+    )
+
+
+def _style_at(recipe: TrainingRecipe, pixels: Pixels) -> Pixels:
+    height, width = pixels.shape[1:3]
+    return resize_image(pixels, *fit_size(height, width, recipe.style_size))
+
+
+def _objective(recipe: TrainingRecipe, weights: Weights, style: Pixels) -> tuple[Structure, Inputs]:
+    """The objective of a painted batch; the batch's own content targets come in the step."""
+    if weights.preprocessing != recipe.preprocessing:
+        raise NstjaxError(
+            f"recipe {recipe.name} is written for {recipe.network}'s {recipe.preprocessing} "
+            f"weights and these are {weights.preprocessing}'s: name the others' file with "
+            "--vgg-weights, or use another recipe"
+        )
+    params = network_params(recipe, weights)
+    structure = structure_of(recipe, weights.preprocessing)
+    style_grams = _style_targets(structure, params, jnp.asarray(style))
+    return structure, Inputs(params, Targets({}, style_grams), weights_of(recipe))

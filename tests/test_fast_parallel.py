@@ -1,0 +1,195 @@
+"""Training on several devices, in this process's neighbours: four devices of one, and two of one.
+
+Gradients are read off Adam's first moment after one step, a tenth of the first gradient. What Adam
+makes of them must not be compared: it turns rounding of a gradient near 0 into a whole step.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+from training import (
+    EVERY,
+    STEPS,
+    finish,
+    free_port,
+    newest,
+    run,
+    save_photographs,
+    saved_steps,
+    start,
+)
+
+from nstjax.errors import NstjaxError
+from nstjax.fast.log import read_log
+from nstjax.fast.parallel import check_batch_size, connect, one_of, replicate, split
+
+FOUR_DEVICES = """
+import json
+from nstjax.errors import NstjaxError
+folder, photographs = map(Path, sys.argv[1:])
+jax.config.update("jax_num_cpu_devices", 4)
+compiled = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
+)
+seen = {}
+def watch(progress):
+    seen[progress.step] = len(compiled)
+
+run(folder / "gradient", photographs, steps=1, callback=watch)
+for steps in (8, 10, 12):
+    run(folder / "resumed", photographs, steps=steps, callback=watch)
+try:
+    run(folder / "uneven", photographs, recipe=override(RECIPE, batch_size=6))
+except NstjaxError as error:
+    refused = str(error)
+print(json.dumps({"devices": jax.device_count(), "compiled": seen, "refused": refused}))
+"""
+
+TWO_PROCESSES = """
+from nstjax.fast.parallel import connect
+folder, photographs, port, index = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
+connect(f"127.0.0.1:{port}", 2, index)
+run(folder / "gradient", photographs, steps=1)
+# Each has a disk of its own, and the second one asks to stop.
+def stop(progress):
+    return index == 1 and progress.step == 2
+
+result = run(folder / f"stopped{index}", photographs, steps=100, callback=stop)
+print(jax.process_count(), jax.device_count(), result.step, result.stopped)
+"""
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> Path:
+    return save_photographs(tmp_path_factory.mktemp("data") / "photographs")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, photographs) -> Path:
+    """Runs on this process's one device: of one step, of four, and of all."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, steps in {"gradient": 1, "begun": EVERY, "whole": STEPS}.items():
+        run(folder / name, photographs, steps=steps)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def four_devices(tmp_path_factory, photographs, alone) -> tuple[Path, dict]:
+    """The same runs on four, the one that is begun taken over; and what the process said."""
+    folder = tmp_path_factory.mktemp("four")
+    shutil.copytree(alone / "begun", folder / "resumed")
+    return folder, json.loads(finish(start(FOUR_DEVICES, folder, photographs)))
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory, photographs) -> tuple[Path, list[str]]:
+    """A run of one step, and one that the second process stops; and what they said."""
+    folder, port = tmp_path_factory.mktemp("two"), free_port()
+    both = [start(TWO_PROCESSES, folder, photographs, port, index) for index in range(2)]
+    return folder, [finish(process).splitlines()[-1] for process in both]  # Gloo prints, too
+
+
+def gradients_of(run: Path) -> dict[str, np.ndarray]:
+    moment = optax.tree.get(newest(run).state.opt_state, "mu")
+    return {jax.tree_util.keystr(path): a for path, a in jax.tree.leaves_with_path(moment)}
+
+
+def expect_equal_gradients(found: Path, expected: Path) -> None:
+    ours, theirs = gradients_of(found), gradients_of(expected)
+    assert ours.keys() == theirs.keys()
+    # One scale for all: some biases count for nothing, and have gradients of rounding alone.
+    greatest = max(np.abs(gradient).max() for gradient in theirs.values())
+    assert greatest > 0
+    for name, gradient in theirs.items():
+        np.testing.assert_allclose(ours[name], gradient, rtol=0, atol=1e-5 * greatest, err_msg=name)
+    [a], [b] = (read_log(run / "mine" / "metrics.jsonl") for run in (found, expected))
+    assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-5)
+
+
+def expect_equal_to_rounding(found: Path, expected: Path) -> None:
+    """Compares two runs of as many steps, not all of them on the same devices."""
+    a, b = (read_log(run / "mine" / "metrics.jsonl") for run in (found, expected))
+    assert (
+        [entry["step"] for entry in a] == [entry["step"] for entry in b] == [*range(1, STEPS + 1)]
+    )
+    for mine, other in zip(a, b, strict=True):
+        for name in ("total", "content", "style", "tv"):
+            assert mine[name] == pytest.approx(other[name], rel=0.01)
+    assert newest(found).step == newest(expected).step == STEPS
+
+
+def test_gradients_on_four_devices_are_one_devices(alone, four_devices):
+    folder, said = four_devices
+    assert said["devices"] == 4
+    expect_equal_gradients(folder / "gradient", alone / "gradient")
+
+
+def test_gradients_in_two_processes_are_one_devices(alone, two_processes):
+    folder, said = two_processes
+    assert all(line.startswith("2 2 ") for line in said)
+    expect_equal_gradients(folder / "gradient", alone / "gradient")
+
+
+def test_four_devices_go_on_where_one_stopped(alone, four_devices):
+    expect_equal_to_rounding(four_devices[0] / "resumed", alone / "whole")
+
+
+def test_one_device_goes_on_where_two_processes_stopped(alone, two_processes, photographs):
+    folder, said = two_processes
+    assert said[0] == said[1]
+    step = int(said[0].split()[2])
+    assert 2 < step < STEPS
+    assert "stopped on request" in said[0]
+    assert [path.name for path in folder.iterdir() if "stopped" in path.name] == ["stopped0"]
+    assert saved_steps(folder / "stopped0")[-1] == step
+    assert run(folder / "stopped0", photographs).step == STEPS
+    expect_equal_to_rounding(folder / "stopped0", alone / "whole")
+
+
+def test_neither_a_second_epoch_nor_a_resumption_compiles(four_devices):
+    """In a process that began with nothing compiled; an epoch has three steps."""
+    compiled = four_devices[1]["compiled"]
+    assert set(compiled) == {"1", *map(str, range(EVERY + 1, STEPS + 1))}
+    assert compiled["1"] > 0
+    assert set(compiled.values()) == {compiled["1"]}
+
+
+def test_a_batch_that_cannot_be_shared_out(four_devices):
+    assert four_devices[1]["refused"] == (
+        "a batch of 6 cannot be shared by 4 devices: use --batch-size 8"
+    )
+
+
+def test_batches_for_one_device():
+    for batch_size in (1, 7):
+        check_batch_size(batch_size)
+
+
+def test_to_the_devices_and_back(rng):
+    tree = {"a": rng.random((2, 3), np.float32), "b": (np.int32(7),)}
+    copies = replicate(tree)
+    count = jax.local_device_count()
+    assert copies["a"].shape == (count, 2, 3)
+    back = one_of(copies)
+    np.testing.assert_array_equal(back["a"], tree["a"])
+    assert back["b"] == (7,)
+    assert back["b"][0].dtype == np.int32
+    batch = rng.random((2 * count, 4, 4, 3), np.float32)
+    shares = split(batch)
+    assert shares.shape == (count, 2, 4, 4, 3)
+    np.testing.assert_array_equal(shares.reshape(batch.shape), batch)
+
+
+@pytest.mark.parametrize(
+    "given", [(None, 2, 0), ("127.0.0.1:1", 2, 0), ("127.0.0.1:1", None, None)]
+)
+def test_processes_that_do_not_find_together(given):
+    jax.device_count()  # from here on it is too late
+    with pytest.raises(NstjaxError, match=r"did not find together \(.*--process-id from 0 to N"):
+        connect(*given)

@@ -1,0 +1,127 @@
+"""Trained styles, applied: from names, files and folders, at any size."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from nstjax.assets import BUNDLED_STYLES, DEFAULT_STYLE, PAINTINGS
+from nstjax.errors import NstjaxError
+from nstjax.fast import Architecture, load_style, paint_pixels, stylize_fast
+from nstjax.fast.network import init_params, paint
+from nstjax.fast.style_file import save_style
+from nstjax.images import Picture
+
+TINY = Architecture(width=0.125)
+
+
+@pytest.fixture(scope="module")
+def style_file(tmp_path_factory) -> Path:
+    """A style with random parameters."""
+    path = tmp_path_factory.mktemp("styles") / "tiny.safetensors"
+    params = jax.tree.map(np.asarray, init_params(TINY, jax.random.key(0)))
+    # Blocks and output start at almost nothing; here they are to show.
+    params["output"]["kernel"] = params["output"]["kernel"] * 30
+    config = dataclasses.asdict(TINY)
+    save_style(path, params, config=config, provenance={"name": "tiny", "steps": 3})
+    return path
+
+
+def test_a_file(style_file):
+    style = load_style(style_file)
+    assert (style.name, style.architecture) == ("tiny", TINY)
+    assert style.provenance["steps"] == 3
+
+
+def test_a_folder(style_file):
+    assert load_style(style_file.parent).name == "tiny"
+    assert load_style(str(style_file.parent)).name == "tiny"
+
+
+def test_a_folder_without_a_style(tmp_path):
+    with pytest.raises(NstjaxError, match="none yet"):
+        load_style(tmp_path)
+
+
+def test_a_folder_with_two(tmp_path, style_file):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(style_file.read_bytes())
+    with pytest.raises(NstjaxError, match=r"several \(a\.safetensors, b\.safetensors\)"):
+        load_style(tmp_path)
+
+
+def test_an_unknown_name():
+    with pytest.raises(NstjaxError, match=r"'stary'.*did you mean 'starry'"):
+        load_style("stary")
+
+
+def test_another_networks_parameters(tmp_path):
+    path = tmp_path / "wrong.safetensors"
+    params = jax.tree.map(np.asarray, init_params(TINY, jax.random.key(0)))
+    save_style(path, params, config=dataclasses.asdict(Architecture()), provenance={})
+    with pytest.raises(NstjaxError, match="is of a network that this version"):
+        load_style(path)
+    save_style(path, params, config={"depth": 3}, provenance={})
+    with pytest.raises(NstjaxError, match="depth"):
+        load_style(path)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (31, 33), (45, 20)])
+def test_the_picture_keeps_its_size(style_file, rng, height, width):
+    pixels = rng.random((1, height, width, 3), np.float32)
+    result = stylize_fast(pixels, style_file)
+    assert result.image.shape == pixels.shape
+    assert result.image.dtype == np.float32
+    assert 0 <= result.image.min() < result.image.max() <= 1
+    assert result.settings["method"] == "fast"
+    assert result.settings["style"] == "tiny"
+
+
+def test_a_full_multiple_is_painted_as_it_is(style_file, rng):
+    style = load_style(style_file)
+    pixels = rng.random((2, 32, 64, 3), np.float32)
+    expected = np.clip(paint(style.architecture, style.params, pixels), 0, 1)
+    np.testing.assert_allclose(paint_pixels(style, pixels), expected, atol=1e-5)
+
+
+def test_a_size_and_transparency(style_file, rng):
+    pixels = rng.random((1, 40, 30, 3), np.float32)
+    alpha = rng.random((1, 40, 30, 1), np.float32)
+    result = stylize_fast(Picture(pixels, alpha, "photo.png"), load_style(style_file), size=64)
+    assert result.image.shape == (1, 64, 48, 3)
+    assert result.alpha is not None
+    assert result.alpha.shape == (1, 64, 48, 1)
+    assert result.settings["content"] == "photo.png"
+
+
+def test_too_small(style_file):
+    with pytest.raises(NstjaxError, match="15×40 pixels is too small for a style network"):
+        stylize_fast(np.zeros((40, 15, 3), np.float32), style_file)
+
+
+def test_nearly_the_same_size_compiles_nothing(style_file, rng, compilations):
+    style = load_style(style_file)
+    paint_pixels(style, rng.random((1, 90, 70, 3), np.float32))
+    before = len(compilations)
+    paint_pixels(style, rng.random((1, 81, 66, 3), np.float32))
+    assert len(compilations) == before
+
+
+def test_bundled_styles_are_known_paintings():
+    assert DEFAULT_STYLE in BUNDLED_STYLES
+    assert set(BUNDLED_STYLES) <= set(PAINTINGS)
+
+
+@pytest.mark.parametrize("name", BUNDLED_STYLES)
+def test_bundled_style(name, rng):
+    style = load_style(name)
+    assert style.name == name
+    assert BUNDLED_STYLES[name].stat().st_size < 4e6
+    readme = BUNDLED_STYLES[name].with_name("README.md").read_text("utf-8")
+    assert f"| `{name}` | {style.provenance['steps']} |" in readme
+    pixels = rng.random((1, 32, 32, 3), np.float32)
+    image = paint_pixels(style, pixels)
+    assert np.isfinite(image).all()
+    assert image.std() > 0.02
