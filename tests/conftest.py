@@ -6,7 +6,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from commands import picture
 from golden import inputs
+from safetensors.numpy import save_file
 
 from nstjax.recipes import get_recipe
 from nstjax.settings import Recipe, override
@@ -90,6 +92,24 @@ def shallow_recipe() -> Recipe:
         size=32,
         steps=5,
     )
+
+
+@pytest.fixture(scope="session")
+def weights_file(random_vgg19, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "vgg19_notop.safetensors"
+    params = random_vgg19.params
+    save_file({f"{name}/{kind}": a for name, p in params.items() for kind, a in p.items()}, path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, weights_file):
+    """The current folder, with a photograph, a painting, and the weights where they are found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NSTJAX_ASSETS", str(weights_file.parent))
+    picture("photo.jpg", 40, 30, seed=1)
+    picture("painting.png", 36, 36, seed=2)
+    return tmp_path
 
 
 @pytest.fixture

@@ -8,55 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+from commands import SHALLOW, expect_failure, picture
 from PIL import Image
-from safetensors.numpy import save_file
 
 import nstjax.cli.stylize
 from nstjax.cli import main
 from nstjax.images import read_settings
 
-SHALLOW = ["--content-layers", "block2_conv1", "--style-layers", "block1_conv1,block2_conv1"]
-
-
-@pytest.fixture(scope="session")
-def weights_file(random_vgg19, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "vgg19_notop.safetensors"
-    params = random_vgg19.params
-    save_file({f"{name}/{kind}": a for name, p in params.items() for kind, a in p.items()}, path)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch, weights_file):
-    """The current folder, with a photograph, a painting, and the weights where they are found."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NSTJAX_ASSETS", str(weights_file.parent))
-    picture("photo.jpg", 40, 30, seed=1)
-    picture("painting.png", 36, 36, seed=2)
-    return tmp_path
-
-
-def picture(name: str, width: int, height: int, *, seed: int = 0, mode: str = "RGB") -> Path:
-    smooth = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), np.uint8)
-    Image.fromarray(smooth).resize((width, height), Image.Resampling.BICUBIC).convert(mode).save(
-        name
-    )
-    return Path(name)
-
 
 def stylize(*arguments: str, shallow: bool = True) -> int:
     return main(["stylize", *arguments, "--quiet", *(SHALLOW if shallow else [])])
-
-
-def expect_failure(capsys, code: int, *words: str) -> None:
-    """Checks the exit code, and that stderr is one line with these words."""
-    assert code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    for word in words:
-        assert word in lines[0]
 
 
 def test_one_picture(folder, capsys):
@@ -279,7 +241,6 @@ def test_a_folder_without_pictures(folder, capsys):
 
 
 def test_nothing_named(capsys):
-    expect_failure(capsys, main(["stylize"]), "no photograph")
     expect_failure(capsys, main(["stylize", "a.jpg"]), "--style")
     expect_failure(capsys, main(["styelize"]), "did you mean 'stylize'")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from nstjax.errors import NstjaxError
 from nstjax.images import load_image
 from nstjax.report import check_report, contact_sheet, save_report
-from nstjax.report.run import _differences, _draw_losses, _evenly
+from nstjax.report.run import _differences, _evenly, draw_losses
 from nstjax.report.sheet import CAPTION, GAP, drawing, fit, make_sheet, place_axes
 
 QUADRANTS = np.array([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 1, 0]]], np.float32)
@@ -117,7 +117,7 @@ def test_before_and_after_have_one_contrast(tmp_path):
 def losses(history):
     with drawing():
         axes = place_axes(make_sheet(400, 300, []), 50, 50, 300, 200)
-        _draw_losses(axes, history)
+        draw_losses(axes, history)
         axes.figure.canvas.draw()
         return axes
 

@@ -2,24 +2,24 @@
 
 import json
 import math
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
 from nstjax.cli.outputs import Outputs
 from nstjax.errors import NstjaxError
+from nstjax.fast import Style, stylize_fast
 from nstjax.files import write_whole
 from nstjax.gatys import History, Progress, StylizeResult, stylize
-from nstjax.images import Picture, load_image, resize_image, save_image
+from nstjax.images import MadePicture, Picture, load_image, resize_image, save_image
 from nstjax.objective import TERMS
 from nstjax.report import save_report
 from nstjax.settings import Recipe
@@ -32,16 +32,12 @@ class Ended(NamedTuple):
     """How a run ended.
 
     Attributes:
-        saved: the picture's file.
-        interrupted: whether Ctrl-C ended it.
-        step: the last one done.
+        interrupted: what there is of the picture, if Ctrl-C ended it; empty as a rule.
         problem: what went wrong though a picture was saved; empty as a rule.
     """
 
-    saved: Path
-    interrupted: bool
-    step: int
-    problem: str
+    interrupted: str = ""
+    problem: str = ""
 
 
 def stylize_one(
@@ -80,7 +76,7 @@ def stylize_one(
             callback=monitor,
             callback_every=outputs.save_every or 0,
         )
-    saved, problem = _save(result, outputs)
+    saved, problem = _save(result, outputs.picture, outputs.bits)
     problems = [problem] if problem else []
     if result.stopped and not np.isfinite(result.history[-1]["total"]):
         problems.append(
@@ -96,37 +92,35 @@ def stylize_one(
         problems.append(f"{error}; the picture is in {saved}")
     if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
-    step = int(result.history[-1]["step"])
-    return Ended(saved, interrupt.requested, step, "; ".join(problems))
+    done = f"the picture after {result.history[-1]['step']} of {recipe.steps} steps is in {saved}"
+    return Ended(done if interrupt.requested else "", "; ".join(problems))
 
 
-@dataclass
-class Interrupt:
-    """Whether Ctrl-C was pressed."""
+def paint_one(
+    content: Path | str, style: Style, path: Path, *, size: int | None, bits: int, quiet: bool
+) -> Ended:
+    """Stylises one picture with a trained style and saves it.
 
-    requested: bool = False
+    Args:
+        content: the photograph's file or address.
+        style: the trained style.
+        path: where the picture goes.
+        size: its longest side; None keeps the photograph's.
+        bits: per channel.
+        quiet: whether to show nothing.
 
+    Returns:
+        How it ended.
 
-@contextmanager
-def stop_on_interrupt() -> Iterator[Interrupt]:
-    """Turns the first Ctrl-C into a request to stop; the second interrupts as usual.
-
-    Yields:
-        What tells whether it was pressed.
+    Raises:
+        NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
-    interrupt = Interrupt()
-    before = signal.getsignal(signal.SIGINT)
-
-    def request(signum: int, frame: FrameType | None) -> None:
-        interrupt.requested = True
-        signal.signal(signal.SIGINT, before)
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr)
-
-    signal.signal(signal.SIGINT, request)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, before)
+    result = stylize_fast(content, style, size=size)
+    saved, problem = _save(result, path, bits)
+    if not quiet and not problem:
+        height, width = result.image.shape[1:3]
+        print(f"{saved}: {width}×{height}, {result.settings['seconds']:.1f} s")
+    return Ended(problem=problem)
 
 
 @contextmanager
@@ -168,18 +162,18 @@ class _Monitor:
                 tqdm.write(f"nstjax: {error}; going on", file=sys.stderr)
 
 
-def _save(result: StylizeResult, outputs: Outputs) -> tuple[Path, str]:
+def _save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
     """Saves the picture, in a new temporary folder if it cannot be where it should."""
     try:
-        result.save(outputs.picture, bits=outputs.bits)
+        result.save(path, bits=bits)
     except NstjaxError as error:
         with suppress(NstjaxError, OSError):
             # Of its own: nothing there may be overwritten.
-            rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / outputs.picture.name
-            result.save(rescued, bits=outputs.bits)
+            rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / path.name
+            result.save(rescued, bits=bits)
             return rescued, f"{error}; the picture is in {rescued}"
         raise
-    return outputs.picture, ""
+    return path, ""
 
 
 def _json_lines(history: History) -> bytes:

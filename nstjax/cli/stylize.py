@@ -1,16 +1,25 @@
-"""`nstjax stylize`: photographs and a painting in, stylised pictures out."""
+"""`nstjax stylize`: photographs and a style in, stylised pictures out, by either route."""
 
 import argparse
-import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import nstjax
+from nstjax.assets import (
+    BUNDLED_STYLES,
+    DEFAULT_STYLE,
+    PAINTINGS,
+    find_painting,
+    sample_path,
+)
 from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
 from nstjax.cli.outputs import Outputs, output_paths, per_picture
-from nstjax.cli.run import stylize_one
+from nstjax.cli.run import Ended, paint_one, stylize_one
+from nstjax.cli.settings_options import add_settings, given_settings, print_recipes
+from nstjax.cli.style_image import load_style_image
 from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.fast import load_style
 from nstjax.files import check_writable
 from nstjax.images import find_images, load_image
 from nstjax.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
@@ -18,35 +27,42 @@ from nstjax.report import check_report
 from nstjax.settings import Recipe, check_init, override
 from nstjax.vgg import load_weights
 
-METHODS = ("auto", "gatys")
+METHODS = ("auto", "gatys", "fast")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments; those of a recipe come from `Recipe`'s fields."""
-    parser.add_argument("contents", nargs="*", metavar="PHOTO", help="files, folders or addresses")
-    parser.add_argument("--style", metavar="PAINTING", help="the style image: a file or address")
+    parser.add_argument(
+        "contents",
+        nargs="*",
+        metavar="PHOTO",
+        help="files, folders or addresses (default: the picture that comes with the package)",
+    )
+    parser.add_argument(
+        "--style",
+        help=f"a trained style ({', '.join(BUNDLED_STYLES)}, a .safetensors file, or a training's "
+        "folder), or a painting: a file, an address, or one of "
+        f"{', '.join(PAINTINGS)} (default: {DEFAULT_STYLE})",
+    )
     parser.add_argument("--output", metavar="PATH", help="a file, or a folder ending in /")
     parser.add_argument(
         "--method",
         default="auto",
-        help="auto, or gatys, the pixel route, which is all there is yet",
+        metavar="|".join(METHODS),
+        help="fast: one pass of a network trained for the style; gatys: the pixel route, for any "
+        "painting; auto: fast where --style is a trained one",
     )
     parser.add_argument(
         "--recipe",
-        default=DEFAULT_RECIPE,
-        help=f"settings by name; 'list' prints the names (default: {DEFAULT_RECIPE})",
+        help=f"settings of the pixel route by name; 'list' prints the names "
+        f"(default: {DEFAULT_RECIPE})",
     )
     settings = parser.add_argument_group(
-        "settings", "Each replaces the recipe's. A layer without a weight gets an equal share."
+        "settings of the pixel route",
+        "Each replaces the recipe's; --size is for both routes. A layer without a weight gets an "
+        "equal share.",
     )
-    for field in recipe_fields():
-        choices = field.metadata["choices"]
-        settings.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=_number_or_text(field),
-            metavar="|".join(choices) or field.name.rsplit("_", 1)[-1].upper(),
-            help=field.metadata["help"],
-        )
+    add_settings(settings, Recipe)
     parser.add_argument("--save-every", type=int, metavar="N", help="keep a picture every N steps")
     parser.add_argument("--history", metavar="FILE.jsonl", help="write one object a step")
     parser.add_argument("--report", metavar="FILE.png", help="draw a sheet of the run")
@@ -56,37 +72,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"nstjax {nstjax.__version__}")
 
 
-def recipe_fields() -> list[dataclasses.Field]:
-    """The fields of `Recipe` that the command line offers: those with a help text."""
-    return [field for field in dataclasses.fields(Recipe) if field.metadata.get("help")]
-
-
-def _number_or_text(field: dataclasses.Field) -> type:
-    hint = get_type_hints(Recipe)[field.name]
-    for kind in (int, float):
-        if hint is kind or kind in get_args(hint):
-            return kind
-    return str
-
-
 def run(options: argparse.Namespace) -> int:
     """Stylises each picture; a bad one is reported and the others are still done."""
     if options.recipe == "list":
-        return _print_recipes()
-    recipe = recipe_from(options)
+        print_recipes(RECIPES, DEFAULT_RECIPE)
+        return DONE
     _check(options)
+    if not options.contents:
+        options.contents = [str(sample_path())]
+    options.style = options.style or DEFAULT_STYLE
+    make_painter = _pixel_route if route_of(options) == "gatys" else _fast_route
+    inputs = [path for path in (options.init, options.vgg_weights) if path is not None]
     contents, failed = _expand(options.contents)
     several = len(contents) + len(failed) > 1
     if not contents:
         return BAD_INPUT
-    inputs = [path for path in (options.init, options.vgg_weights) if path is not None]
-    style = load_image(options.style)
     paths = output_paths(
         options.output, contents, options.style, bits=options.bits, other_inputs=inputs
     )
     _check_apart(options, [*contents, options.style, *inputs, *paths])
-    weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
+    paint = make_painter(options, several)
+    return _paint_each(contents, paths, paint, failed, several)
+
+
+# Stylises a picture and saves it where it is told.
+_Painter = Callable[[Path | str, Path], Ended]
+
+
+def _paint_each(
+    contents: list[Path | str],
+    paths: list[Path],
+    paint: _Painter,
+    failed: list[str],
+    several: bool,
+) -> int:
     for content, path in zip(contents, paths, strict=True):
+        try:
+            ended = paint(content, path)
+        except Exception as error:
+            if (message := message_of(error)) is None:
+                raise
+            failed.append(str(content))
+            fail(message)
+            continue
+        if ended.interrupted:
+            return fail(f"interrupted: {ended.interrupted}", INTERRUPTED)
+        if ended.problem:
+            failed.append(str(content))
+            fail(ended.problem)
+    if failed and several:
+        total = len(set(map(str, contents)) | set(failed))
+        fail(f"{total - len(failed)} of {total} pictures done; failed: {', '.join(failed)}")
+    return BAD_INPUT if failed else DONE
+
+
+def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
+    """What paints a picture by optimisation."""
+    recipe = recipe_from(options)
+    if options.style in PAINTINGS and not os.path.exists(options.style):
+        options.style = str(
+            find_painting(options.style, check=load_style_image, progress=not options.quiet)
+        )
+    style = load_image(options.style)
+    weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
+
+    def paint(content: Path | str, path: Path) -> Ended:
         outputs = Outputs(
             picture=path,
             bits=options.bits,
@@ -94,41 +144,59 @@ def run(options: argparse.Namespace) -> int:
             history=per_picture(options.history, path, several=several),
             report=per_picture(options.report, path, several=several),
         )
-        try:
-            run_ended = stylize_one(content, style, recipe, weights, outputs, quiet=options.quiet)
-        except Exception as error:
-            if (message := message_of(error)) is None:
-                raise
-            failed.append(str(content))
-            fail(message)
-            continue
-        if run_ended.interrupted:
-            done = f"after {run_ended.step} of {recipe.steps} steps"
-            return fail(f"interrupted: the picture {done} is in {run_ended.saved}", INTERRUPTED)
-        if run_ended.problem:
-            failed.append(str(content))
-            fail(run_ended.problem)
-    if failed and several:
-        total = len(set(map(str, contents)) | set(failed))
-        fail(f"{total - len(failed)} of {total} pictures done; failed: {', '.join(failed)}")
-    return BAD_INPUT if failed else DONE
+        return stylize_one(content, style, recipe, weights, outputs, quiet=options.quiet)
+
+    return paint
+
+
+def _fast_route(options: argparse.Namespace, several: bool) -> _Painter:
+    """What paints a picture in one pass."""
+    others = ("recipe", "save_every", "history", "report", "vgg_weights")
+    given = [*given_settings(options, Recipe), *others]
+    for name in given:
+        if name != "size" and getattr(options, name) is not None:
+            raise NstjaxError(
+                f"--{name.replace('_', '-')} is of the pixel route and {options.style} is a "
+                "trained style: leave it out, or add --method gatys with a painting"
+            )
+    style = load_style(options.style)
+
+    def paint(content: Path | str, path: Path) -> Ended:
+        return paint_one(
+            content, style, path, size=options.size, bits=options.bits, quiet=options.quiet
+        )
+
+    return paint
+
+
+def route_of(options: argparse.Namespace) -> str:
+    """Tells which route `--method` and `--style` mean: `"gatys"` or `"fast"`."""
+    if options.method not in METHODS:
+        raise unknown_choice("method", options.method, METHODS)
+    if options.method != "auto":
+        return options.method
+    style = options.style
+    is_trained = style.endswith(".safetensors") or os.path.isdir(style)
+    if is_trained or (style in BUNDLED_STYLES and not os.path.exists(style)):
+        return "fast"
+    if style not in PAINTINGS and not os.path.splitext(style)[1] and not os.path.exists(style):
+        names = dict.fromkeys([*BUNDLED_STYLES, *PAINTINGS])
+        raise unknown_choice("style, nor a file,", style, names)
+    return "gatys"
 
 
 def recipe_from(options: argparse.Namespace) -> Recipe:
     """Returns the recipe that the arguments name, with the settings that they change."""
-    given = {field.name: getattr(options, field.name) for field in recipe_fields()}
-    settings = {name: value for name, value in given.items() if value is not None}
-    return override(get_recipe(options.recipe), **settings)
+    return override(get_recipe(options.recipe or DEFAULT_RECIPE), **given_settings(options, Recipe))
 
 
 def _check(options: argparse.Namespace) -> None:
     """Finds what would go wrong later, before anything is loaded or computed."""
-    if not options.contents:
-        raise NstjaxError("no photograph is named: nstjax stylize PHOTO --style PAINTING")
-    if not options.style:
-        raise NstjaxError("no style image is named: add --style PAINTING, a file or an address")
-    if options.method not in METHODS:
-        raise unknown_choice("method", options.method, METHODS)
+    if options.contents and not options.style:
+        raise NstjaxError(
+            f"no style is named: add --style PAINTING, a file or an address, or a trained style "
+            f"(one of {', '.join(BUNDLED_STYLES)})"
+        )
     if options.save_every is not None and options.save_every < 1:
         raise NstjaxError(f"--save-every is {options.save_every}: it must be at least 1")
     if options.init is not None:
@@ -162,11 +230,3 @@ def _expand(entries: list[str]) -> tuple[list[Path | str], list[str]]:
             failed.append(entry)
             fail(str(error))
     return contents, failed
-
-
-def _print_recipes() -> int:
-    width = max(map(len, RECIPES))
-    for name, recipe in RECIPES.items():
-        mark = "  (default)" if name == DEFAULT_RECIPE else ""
-        print(f"{name:{width}}  {recipe.source}{mark}")
-    return DONE

@@ -78,7 +78,7 @@ def save_report(
         write_text(figure, _MARGIN, _MARGIN + 24, title, _WIDTH - 2 * _MARGIN, size=24)
         left = _MARGIN + _BESIDE_CURVES
         axes = place_axes(figure, left, top, _WIDTH - left - _MARGIN, _CURVES)
-        _draw_losses(axes, history)
+        draw_losses(axes, history)
         save_sheet(path, figure)
 
 
@@ -147,7 +147,8 @@ def _differences(image: Image) -> tuple[Image, Image]:
     return dx, dy
 
 
-def _draw_losses(axes: "Axes", history: Sequence[Mapping[str, float | int]]) -> None:
+def draw_losses(axes: "Axes", history: Sequence[Mapping[str, float | int]]) -> None:
+    """Draws the total and the weighted terms against the steps."""
     steps = [entry["step"] for entry in history]
     # A content term starts at next to nothing, which would flatten every curve.
     floor = _DECADES * max((e["total"] for e in history if np.isfinite(e["total"])), default=0)

@@ -1,0 +1,96 @@
+"""The command line with trained styles."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import SHALLOW, expect_failure, picture
+from PIL import Image
+
+from nstjax.assets import BUNDLED_STYLES, PAINTINGS
+from nstjax.cli import main
+from nstjax.images import read_settings
+
+
+def test_nothing_named_paints_the_sample(folder, monkeypatch, capsys):
+    monkeypatch.setattr("nstjax.cli.stylize.sample_path", lambda: picture("sample.jpg", 48, 32))
+    assert main(["stylize"]) == 0
+    assert capsys.readouterr().out.startswith("sample-starry.png: 48×32")
+    settings = read_settings("sample-starry.png")
+    assert settings is not None
+    assert (settings["method"], settings["style"]) == ("fast", "starry")
+
+
+def test_a_folder_in_a_bundled_style(folder):
+    Path("photos").mkdir()
+    for name in ("a", "b"):
+        picture(f"photos/{name}.jpg", 33, 40)
+    assert main(["stylize", "photos", "--style", "starry", "--output", "out/", "--quiet"]) == 0
+    for name in ("a", "b"):
+        with Image.open(f"out/{name}.png") as image:
+            assert image.size == (33, 40)
+
+
+def test_a_size(folder):
+    code = main(["stylize", "photo.jpg", "--style", "starry", "--size", "64", "--output", "o.jpg"])
+    assert code == 0
+    with Image.open("o.jpg") as image:
+        assert image.size == (64, 48)
+
+
+def test_a_bad_picture_does_not_stop_the_others(folder, capsys):
+    Path("bad.jpg").write_text("no picture")
+    code = main(["stylize", "bad.jpg", "photo.jpg", "--style", "starry", "--quiet"])
+    assert code == 2
+    assert "1 of 2 pictures done; failed: bad.jpg" in capsys.readouterr().err
+    assert Path("photo-starry.png").exists()
+
+
+def test_a_style_file_is_never_overwritten(folder, capsys):
+    style = BUNDLED_STYLES["starry"]
+    Path("mine.safetensors").write_bytes(style.read_bytes())
+    code = main(
+        ["stylize", "photo.jpg", "--style", "mine.safetensors", "--output", "mine.safetensors"]
+    )
+    expect_failure(capsys, code, "mine.safetensors")
+    assert Path("mine.safetensors").read_bytes() == style.read_bytes()
+
+
+def test_a_painting_by_name_on_the_pixel_route(folder, weights_file):
+    (weights_file.parent / "styles").mkdir()
+    options = ["--method", "gatys", "--steps", "1", "--quiet"]
+    big = picture("big.png", 130, 140)
+    big.rename(weights_file.parent / "styles" / "scream.png")
+    assert main(["stylize", "photo.jpg", "--style", "scream", *options, *SHALLOW]) == 0
+    settings = read_settings("photo-scream.png")
+    assert settings is not None
+    assert settings["method"] == "gatys"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--style", "stary"], ["'stary'", "did you mean 'starry'"]),
+        (["--style", "starry", "--steps", "5"], ["--steps", "pixel route", "--method gatys"]),
+        (["--style", "starry", "--report", "r.png"], ["--report", "pixel route"]),
+        (["--style", "painting.png", "--method", "fast"], ["painting.png"]),
+        (["--style", "starry", "--method", "faster"], ["did you mean 'fast'"]),
+        (["--style", "."], ["holds none yet"]),
+        (["--style", "starry", "--size", "8"], ["too small for a style network"]),
+        ([], ["no style is named", "starry"]),
+    ],
+)
+def test_bad_values(folder, capsys, arguments, words):
+    expect_failure(capsys, main(["stylize", "photo.jpg", *arguments]), *words)
+
+
+def test_styles(tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    assert main(["styles", "--sheet", str(sheet)]) == 0
+    out = capsys.readouterr().out
+    for name, painting in PAINTINGS.items():
+        assert name in out
+        assert painting.title in out
+    with Image.open(sheet) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert pixels.std() > 20
