@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nstjax.assets import DEFAULT_STYLE, PAINTINGS
+from nstjax.cli import stylize, train
 from nstjax.cli.main import Parser
-from nstjax.cli.stylize import add_arguments, recipe_from
+from nstjax.fast import TRAINING_RECIPES
 from nstjax.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +36,8 @@ def test_python_blocks_run(tmp_path, monkeypatch, random_vgg19):
     )
     monkeypatch.setattr("nstjax.vgg.load_weights", lambda *_, **__: random_vgg19)
     rng = np.random.default_rng(0)
-    for name in ("photo.jpg", "painting.jpg"):
+    Path("photos").mkdir()
+    for name in ("photo.jpg", "painting.jpg", *(f"photos/{number}.jpg" for number in range(5))):
         Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(name)
     assert blocks("python")
     for block in blocks("python"):
@@ -47,18 +50,30 @@ def test_python_blocks_run(tmp_path, monkeypatch, random_vgg19):
 @pytest.mark.parametrize(
     "line", [line for line in commands() if re.match(r"(python stylize\.py|nstjax stylize)", line)]
 )
-def test_stylize_commands_parse(line):
+def test_stylize_commands_parse(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/mine").mkdir(parents=True)
     words = shlex.split(line, comments=True)
     parser = Parser()
-    add_arguments(parser)
+    stylize.add_arguments(parser)
     options = parser.parse_args(words[2:])
-    assert options.recipe == "list" or options.style
     if options.recipe != "list":
-        recipe_from(options)
+        stylize.recipe_from(options)
+        options.style = options.style or DEFAULT_STYLE
+        assert stylize.route_of(options) in ("fast", "gatys")
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("python train.")])
+def test_train_commands_parse(line):
+    parser = Parser()
+    train.add_arguments(parser)
+    options = parser.parse_args(shlex.split(line)[2:])
+    train.recipe_from(options)
+    assert options.style in PAINTINGS or options.style_image
 
 
 def test_the_recipes_are_listed():
-    for name in RECIPES:
+    for name in (*RECIPES, *TRAINING_RECIPES):
         assert f"| `{name}` |" in README
 
 

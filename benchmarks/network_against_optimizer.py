@@ -1,0 +1,102 @@
+"""After how many iterations does an optimiser reach what a trained network reaches in one pass?
+
+Usage: python benchmarks/network_against_optimizer.py FOLDER PAINTINGS [--styles starry …]
+
+FOLDER holds the photographs that the styles were trained on; of these the ones that `nstjax train`
+holds out first are taken, so that no network has seen them. PAINTINGS holds the paintings,
+named as the styles. For each style and photograph L-BFGS minimises the objective that the network
+was trained for, from the photograph and from noise, until it is as low as the network's picture.
+
+Johnson et al., 2016, section 4.1, report 50 to 100 iterations, from noise.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from style_objective import pixel_recipe
+
+import nstjax
+from nstjax.assets import BUNDLED_STYLES
+from nstjax.fast import load_style, paint_pixels
+from nstjax.fast.data import open_dataset
+
+INITS = ("content", "noise")
+
+
+def iterations(
+    recipe: nstjax.Recipe, content: np.ndarray, style: np.ndarray, weights, goal: float
+) -> int | None:
+    """Returns the first step with an objective of at most `goal`; None where none has one."""
+    result = nstjax.stylize(
+        content,
+        style,
+        recipe=recipe,
+        weights=weights,
+        callback=lambda progress: progress.entry["total"] <= goal,
+    )
+    reached = (int(entry["step"]) for entry in result.history if entry["total"] <= goal)
+    return next(reached, None)
+
+
+def compare(name: str, options: argparse.Namespace, photographs: list, weights) -> list[dict]:
+    """Runs one style on all photographs; a row for each."""
+    style = load_style(name)
+    painting = nstjax.load_image(next(options.paintings.glob(f"{style.name}.*"))).pixels
+    rows = []
+    for number, content in enumerate(photographs):
+        row = {"style": style.name, "photograph": number}
+        for init in INITS:
+            recipe = pixel_recipe(style, size=options.size, steps=options.steps, init=init)
+            objective = nstjax.make_objective(
+                recipe,
+                weights,
+                content,
+                nstjax.load_image(painting[0], size=recipe.style_size).pixels,
+            )
+            row["photograph's objective"] = float(objective(content)[0])
+            goal = row["network's objective"] = float(objective(paint_pixels(style, content))[0])
+            row[init] = iterations(recipe, content, painting, weights, goal)
+        print(row, flush=True)
+        rows.append(row)
+    return rows
+
+
+def summary(rows: list[dict], init: str, steps: int) -> str:
+    """Median and range of the iterations; those that never came to it count as more than all."""
+    counts = sorted(steps + 1 if row[init] is None else row[init] for row in rows)
+    words = [str(count) if count <= steps else f"over {steps}" for count in counts]
+    return f"{words[len(words) // 2]} ({words[0]} to {words[-1]})"
+
+
+def main() -> None:
+    """Reads the command line, runs, and prints the table and, if asked for, JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photographs", metavar="FOLDER")
+    parser.add_argument("paintings", metavar="PAINTINGS", type=Path)
+    parser.add_argument("--styles", nargs="+", default=list(BUNDLED_STYLES), metavar="STYLE")
+    parser.add_argument("--count", type=int, default=20, help="photographs held out of training")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=200, help="iterations at most")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+
+    held_out = open_dataset(f"folder:{options.photographs}", holdout=options.count).held_out
+    assert held_out is not None
+    photographs = [held_out.picture(i, size=options.size) for i in range(options.count)]
+    weights = nstjax.load_weights()
+    rows = [row for name in options.styles for row in compare(name, options, photographs, weights)]
+    print(f"| style | L-BFGS from {' | L-BFGS from '.join(INITS)} |")
+    print("|---|" + "---|" * len(INITS))
+    for name in options.styles:
+        own = [row for row in rows if row["style"] == load_style(name).name]
+        cells = " | ".join(summary(own, init, options.steps) for init in INITS)
+        print(f"| {name} | {cells} |")
+    if options.json:
+        settings = {"size": options.size, "steps": options.steps, "count": options.count}
+        options.json.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

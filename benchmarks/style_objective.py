@@ -1,0 +1,39 @@
+"""What the benchmarks of trained styles share: the objective that a style was trained for."""
+
+import dataclasses
+
+import numpy as np
+
+from nstjax.fast import Style
+from nstjax.settings import ObjectiveSettings, Recipe
+
+
+def pixel_recipe(style: Style, *, size: int, steps: int, init: str = "content") -> Recipe:
+    """Returns a recipe of the pixel route with a trained style's objective, and L-BFGS."""
+    about = style.provenance
+    fields = [field.name for field in dataclasses.fields(ObjectiveSettings)]
+    shared = {name: about[name] for name in fields if name not in ("name", "source")}
+    # Weights relative to the losses of photographs, made absolute.
+    losses = about["losses"] or {"content_layers": {}, "style_layers": {}, "terms": {}}
+    for layers in ("content_layers", "style_layers"):
+        shared[layers] = tuple(
+            (name, weight / losses[layers].get(name, 1.0)) for name, weight in about[layers]
+        )
+    shared["tv_weight"] = about["tv_weight"] / losses["terms"].get("tv", 1.0)
+    shared["precision"] = "float32"
+    return Recipe(
+        name=style.name,
+        source="the objective of a trained style",
+        **shared,
+        optimizer="lbfgs",
+        init=init,
+        steps=steps,
+        size=size,
+        style_size=about["style_size"],
+    )
+
+
+def square(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Cuts the middle square out of a picture whose sides are at least `size`."""
+    top, left = ((side - size) // 2 for side in pixels.shape[1:3])
+    return pixels[:, top : top + size, left : left + size]
