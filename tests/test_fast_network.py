@@ -111,14 +111,14 @@ def test_what_ends_the_network(output):
 
 def test_a_bias_is_added_where_no_norm_is():
     plain = dataclasses.replace(NARROW, output="linear", output_scale=1.0)
-    moved = {**PARAMS, "output_bias": PARAMS["output_bias"] + np.float32([1, 2, 3])}
+    moved = {**PARAMS, "output_bias": PARAMS["output_bias"] + np.array([1, 2, 3], np.float32)}
     difference = painted(plain, moved, IMAGE) - painted(plain, PARAMS, IMAGE)
     np.testing.assert_allclose(difference, np.broadcast_to([1, 2, 3], IMAGE.shape), atol=1e-5)
 
 
 def test_a_norm_ends_the_network():
     architecture = dataclasses.replace(NARROW, output="linear", output_scale=1.0, norm_last=True)
-    scale, bias = np.float32([1.0, 2.0, 3.0]), np.float32([0.5, -1.0, 0.0])
+    scale, bias = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]], np.float32)
     params = {**PARAMS, "output_norm": {"scale": scale, "bias": bias}}
     result = np.asarray(painted(architecture, params, inputs.batch(16, 18)), np.float64)
     # The norm leaves them a little below 1, as its epsilon adds to the variance.

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -82,7 +83,7 @@ def test_the_picture_keeps_its_size(style_file, rng, height, width):
 def test_a_full_multiple_is_painted_as_it_is(style_file, rng):
     style = load_style(style_file)
     pixels = rng.random((2, 32, 64, 3), np.float32)
-    expected = np.clip(paint(style.architecture, style.params, pixels), 0, 1)
+    expected = np.clip(paint(style.architecture, style.params, jnp.asarray(pixels)), 0, 1)
     np.testing.assert_allclose(paint_pixels(style, pixels), expected, atol=1e-5)
 
 

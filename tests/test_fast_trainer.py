@@ -32,6 +32,7 @@ STYLE = inputs.picture(*GOLDEN["style_size"])[..., ::-1]
 QUICKLY = {"xla_backend_optimization_level": 0}
 
 DEFAULT = get_training_recipe("nstjax")
+CLIP_NORM = 1e-3
 TINY = override(
     DEFAULT,
     weighting="absolute",
@@ -43,7 +44,7 @@ TINY = override(
     architecture=Architecture(width=1 / 16),
     precision="float32",
     learning_rate=1e-2,
-    clip_norm=1e-3,
+    clip_norm=CLIP_NORM,
     average=0.15,
 )
 BATCH = jnp.asarray(inputs.batch(16, 18))
@@ -71,7 +72,12 @@ class Run:
     metrics: list[dict]
 
 
-@pytest.fixture(scope="module", params=GOLDEN["cases"])
+def case(name: str):
+    """Each compiles for seconds: two that differ little from the others run with the long tests."""
+    return pytest.param(name, marks=[pytest.mark.long] if name in ("norm_last", "linear") else [])
+
+
+@pytest.fixture(scope="module", params=map(case, GOLDEN["cases"]))
 def run(request, random_vgg16, random_vgg19) -> Run:
     golden = GOLDEN["cases"][request.param]
     settings = dict(golden["settings"])
@@ -203,9 +209,9 @@ def test_steps_are_counted(history):
 
 def test_the_reported_gradient_is_not_clipped(history):
     states, metrics = history
-    assert metrics[0]["gradient_norm"] > 100 * TINY.clip_norm
+    assert metrics[0]["gradient_norm"] > 100 * CLIP_NORM
     clipped = norm(optax.tree.get(states[1].opt_state, "mu")) * 10
-    np.testing.assert_allclose(clipped, TINY.clip_norm, rtol=1e-4)
+    np.testing.assert_allclose(clipped, CLIP_NORM, rtol=1e-4)
 
 
 def test_the_average_forgets_the_start(history):
@@ -230,48 +236,40 @@ def test_a_second_step_compiles_nothing(tiny, tiny_params, compilations):
 
 
 def test_gradient_by_finite_differences(tiny, tiny_params):
-    """Along the gradient of each layer, far enough for float32 and near enough for a line."""
+    """Along each layer's gradient: far enough for float32, and near enough for a straight line."""
     _, structure, numbers = tiny
 
     def loss(params):
         return loss_of(TINY, structure, numbers, params, BATCH)[0]
 
     program = jax.jit(jax.value_and_grad(loss), compiler_options=QUICKLY)
-    total, gradient = program(tiny_params)
-    for layer in ("conv1", "conv2_norm", "residual3_conv1", "up1", "output", "output_bias"):
-        square = norm(gradient[layer]) ** 2
-        farthest = 2e-3 * norm(tiny_params[layer]) / math.sqrt(square)
-        length = min(farthest, 5e-4 * float(total) / square)
-
-        def along(sign, layer=layer, length=length):
-            moved = jax.tree.map(
-                lambda p, g: p + sign * length * g, tiny_params[layer], gradient[layer]
-            )
-            return float(program({**tiny_params, layer: moved})[0])
-
-        slope = (along(1) - along(-1)) / (2 * length)
-        np.testing.assert_allclose(slope, square, rtol=2e-2, err_msg=layer)
-
-
-def test_targets_are_the_batchs_own(tiny, tiny_params):
-    """Content targets that are passed in are not used."""
-    _, structure, numbers = tiny
-    junk = Targets({"block2_conv1": jnp.zeros((2, 8, 9, 128))}, numbers.targets.style)
-    total = jax.jit(loss_of, static_argnums=(0, 1), compiler_options=QUICKLY)
-    first = total(TINY, structure, numbers, tiny_params, BATCH)[0]
-    assert first == total(TINY, structure, numbers._replace(targets=junk), tiny_params, BATCH)[0]
+    _, gradient = program(tiny_params)
+    for layer, direction in gradient.items():
+        slope = norm(direction) ** 2
+        length = 2e-4 * norm(tiny_params[layer]) / norm(direction)
+        there, back = (
+            {
+                **tiny_params,
+                layer: jax.tree.map(lambda p, g, k=k: p + k * g, tiny_params[layer], direction),
+            }
+            for k in (length, -length)
+        )
+        totals = [float(program(params)[0]) for params in (there, back)]
+        np.testing.assert_allclose(
+            (totals[0] - totals[1]) / (2 * length), slope, rtol=4e-2, err_msg=layer
+        )
 
 
 def rates(**settings) -> list[float]:
     """The step sizes of a schedule: Adam's steps while the gradient stays the same."""
     recipe = override(DEFAULT, learning_rate=0.5, **settings)
     optimizer = make_optimizer(recipe)
-    gradient = {"x": jnp.full(3, 7.0)}
+    gradient = jnp.float32(7.0)
     opt_state = optimizer.init(gradient)
     found = []
     for _ in range(12):
-        updates, opt_state = optimizer.update(gradient, opt_state, gradient)
-        found.append(-float(updates["x"][0]))
+        update, opt_state = optimizer.update(gradient, opt_state, gradient)
+        found.append(-np.asarray(update).item())
     return found
 
 

@@ -40,7 +40,7 @@ from nstjax.objective import (
 from nstjax.settings import override
 from nstjax.vgg import Weights
 
-Pixels = Float[np.ndarray, "n h w 3"]
+Pixels = Float[np.ndarray, "1 _ _ 3"]
 _CALIBRATION_BATCH, _CALIBRATION_BATCHES = 4, 4
 _style_targets = jax.jit(style_targets, static_argnums=0)
 _ALWAYS_ALLOWED = ("steps", "epochs", "precision")  # changes of these cannot spoil a run

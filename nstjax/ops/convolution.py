@@ -1,6 +1,5 @@
 """3×3 convolution by the fastest algorithm, with gradients that stay fast inside compiled loops."""
 
-import os
 from functools import partial
 
 import jax
@@ -9,10 +8,10 @@ from jaxtyping import Array, Float
 
 from nstjax.errors import unknown_choice
 from nstjax.ops import winograd
+from nstjax.ops.choice import own_algorithms_allowed
 
 # How many rows and columns of zeros a padding puts around the picture.
 PADS = {"SAME": 1, "VALID": 0}
-ALGORITHMS = ("auto", "direct")
 # From how many results per channel on Winograd's algorithm is worth it, by the smaller number of
 # channels, from benchmarks/convolutions.py --grid on two x86-64 cores. It is faster for fewer too,
 # down to a hundred, but by less than its longer compilation costs.
@@ -91,10 +90,7 @@ def direct_kernel_gradient(x: Array, gradient: Array, pad: int) -> Array:
 
 
 def _winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
-    algorithm = os.environ.get("NSTJAX_CONV", "auto")
-    if algorithm not in ALGORITHMS:
-        raise unknown_choice("algorithm in NSTJAX_CONV", algorithm, ALGORITHMS)
-    if algorithm == "direct" or not x.dtype == kernel.dtype == jnp.float32:
+    if not own_algorithms_allowed(x, kernel):
         return False
     results = x.shape[0] * (x.shape[1] + 2 * pad - 2) * (x.shape[2] + 2 * pad - 2)
     channels = min(kernel.shape[2:])

@@ -4,7 +4,6 @@ A product's inputs are gathered from the picture and are many times its size: ro
 stay in the cache, and megapixels need little memory.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from nstjax.ops.choice import own_algorithms_allowed
 
 # Bytes of gathered inputs and products that are worked on at a time.
 STRIP_BYTES = 3 * 2**20
@@ -84,10 +85,7 @@ def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array]) -> Callable
     by_platform = jax.jit(partial(jax.lax.platform_dependent, cpu=fast, default=plain))
 
     def choose(*args: Array) -> Array:
-        forced = os.environ.get("NSTJAX_CONV") == "direct"
-        if forced or any(arg.dtype != jnp.float32 for arg in args):
-            return plain(*args)
-        return by_platform(*args)
+        return by_platform(*args) if own_algorithms_allowed(*args) else plain(*args)
 
     return choose
 

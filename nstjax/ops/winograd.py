@@ -59,7 +59,8 @@ def convolve(
     channels = transformed.shape[1 if turned else 2]
     n, h, w = x.shape[0], x.shape[1] + 2 * pad - 2, x.shape[2] + 2 * pad - 2
     strips, rows, columns = _split(n, h, w, sum(transformed.shape[1:]))
-    x = _pad_to_tiles(x, pad, strips * rows, columns)
+    # A buffer that needs only a constant is written early, for all layers at once, and kept.
+    x = jax.lax.optimization_barrier(_pad_to_tiles(x, pad, strips * rows, columns))
 
     def strip(i: int | Array) -> Array:
         tiles = _tiles(_rows_of(x, i, rows, 2), rows, columns, turned)
@@ -70,7 +71,7 @@ def convolve(
     if strips == 1:
         y = strip(0)
     else:
-        empty = jnp.zeros((n, 4 * strips * rows, 4 * columns, channels), x.dtype)
+        empty = jnp.full((n, 4 * strips * rows, 4 * columns, channels), x[0, 0, 0, 0])
         y = jax.lax.fori_loop(
             0,
             strips,

@@ -186,7 +186,7 @@ def check_transposed():
     kernel = features("transposed kernel", (3, 3, 3, 2)).astype(np.float64)
     ours = convolve_transposed(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(kernel))
     filters = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    theirs = tf.nn.conv2d_transpose(x, filters, (2, 10, 8, 2), strides=2, padding="SAME")
+    theirs = tf.nn.conv2d_transpose(x, filters, np.array([2, 10, 8, 2]), strides=2, padding="SAME")
     np.testing.assert_allclose(ours.permute(0, 2, 3, 1), theirs, rtol=1e-12)
 
 
@@ -298,22 +298,21 @@ def train(size, settings, dtype):
         for name, _ in settings["style_layers"]
     }
     adam = torch.optim.Adam(params.values(), **ADAM)
-    first, gradients, steps = None, {}, []
+    pictures, gradients, steps = [], [], []
     for _ in range(STEPS):
         painted = paint(architecture, params, photographs)
         terms = terms_of(settings, weights, painted, photographs, grams)
-        total = sum(settings[f"{name}_weight"] * term for name, term in terms.items())
+        total = torch.stack([settings[f"{name}_weight"] * terms[name] for name in terms]).sum()
         adam.zero_grad()
         total.backward()
-        if first is None:
-            first = painted.detach().double().numpy()
-            gradients = {name: norm([param.grad]) for name, param in params.items()}
+        pictures.append(painted.detach().double().numpy())
+        gradients.append({name: norm([param.grad]) for name, param in params.items()})
         measured = {"total": total.item()} | {name: term.item() for name, term in terms.items()}
         measured["gradient_norm"] = norm(param.grad for param in params.values())
         adam.step()
         measured["params_norm"] = norm(param.detach() for param in params.values())
         steps.append(measured)
-    return first, gradients, steps
+    return pictures[0], gradients[0], steps
 
 
 def record_case(name):
