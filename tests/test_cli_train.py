@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -59,7 +59,7 @@ def pictures(tmp_path_factory) -> Path:
     (folder / "photos").mkdir()
     for i in range(PHOTOGRAPHS):
         picture(folder / "photos" / f"{i}.jpg", 48, 40, seed=i)
-    picture(folder / "painting.png", 48, 48, seed=99)
+    picture(folder / "painting.png", 128, 128, seed=99)
     return folder
 
 
@@ -77,6 +77,7 @@ def folder(tmp_path, monkeypatch, pictures, shallow_vgg19):
 @pytest.fixture
 def calls(folder, monkeypatch):
     """Replaces the training; what it was called with, and what it answers, by name."""
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # whose files have random names
     calls: dict = {"answer": TrainingResult(Path("runs/mine/mine.safetensors"), 7, {"total": 0.5})}
 
     def train(name, style, dataset, *, callback, **options):
@@ -167,13 +168,14 @@ def test_the_arguments_arrive(calls, capsys):
     assert (calls["name"], calls["workdir"], calls["init"]) == ("mine", Path("w"), None)
     assert (calls["checkpoint_every"], calls["keep"]) == (2, 5)
     assert calls["allow_change"] == ("steps", "seed")
-    assert calls["style"].pixels.shape == (1, 48, 48, 3)
+    assert calls["style"].pixels.shape == (1, 128, 128, 3)
     assert len(calls["dataset"]) == 7
     assert len(calls["dataset"].held_out) == 2
     recipe = calls["recipe"]
     assert (recipe.name, recipe.steps, recipe.batch_size) == ("nstjax", 9, 2)
     assert recipe.style_layers == (("block1_conv1", 0.5), ("block2_conv1", 0.5))
-    assert recipe.architecture == Architecture(width=0.125)
+    default = get_training_recipe("nstjax").architecture
+    assert recipe.architecture == replace(default, width=0.125)
 
 
 def test_few_photographs_are_all_trained_on(calls):
@@ -238,7 +240,7 @@ def test_steps_count_where_they_are_given():
         (["--style", "x" * 101], ["x" * 101, "100"]),
         (["--style", ""], ["--style NAME", "wave"]),
         (["--style-image", "none.jpg"], ["none.jpg"]),
-        (["--style-image", "tiny.png"], ["tiny.png", "8×90 pixels", "32"]),
+        (["--style-image", "tiny.png"], ["tiny.png", "8×90 pixels", "128"]),
         (["--style-image", "empty.png"], ["empty.png", "empty"]),
         (["--steps", "0"], ["steps is 0"]),
         (["--steps", "many"], ["--steps", "many"]),
@@ -390,7 +392,7 @@ def test_dry_run(calls, capsys):
     assert main(["train", *SMALL, "--steps", "1000", "--dry-run"]) == 0
     facts = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
     facts = {what: text.strip() for what, text in facts.items()}
-    assert facts["style"] == "mine: painting.png, 48×48 pixels"
+    assert facts["style"] == "mine: painting.png, 128×128 pixels"
     assert facts["recipe"].startswith("nstjax: ")
     assert "1 × cpu, float32" in facts["devices"]
     recipe = override(get_training_recipe("nstjax"), architecture=Architecture(width=0.125))

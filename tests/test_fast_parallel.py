@@ -33,6 +33,7 @@ import json
 from nstjax.errors import NstjaxError
 folder, photographs = map(Path, sys.argv[1:])
 jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
 compiled = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
@@ -54,6 +55,7 @@ print(json.dumps({"devices": jax.device_count(), "compiled": seen, "refused": re
 TWO_PROCESSES = """
 from nstjax.fast.parallel import connect
 folder, photographs, port, index = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
+jax.config.update("jax_disable_most_optimizations", True)
 connect(f"127.0.0.1:{port}", 2, index)
 run(folder / "gradient", photographs, steps=1)
 # Each has a disk of its own, and the second one asks to stop.

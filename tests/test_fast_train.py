@@ -78,7 +78,7 @@ def test_what_a_run_leaves(whole):
     half = jax.tree.map(lambda a: a.astype(np.float16), newest(whole.folder).state.average)
     assert bits(style.params) == bits(jax.tree.map(lambda a: a.astype(np.float32), half))
     assert style.provenance["steps"] == STEPS
-    assert style.provenance["recipe"] == "nstjax"
+    assert style.provenance["recipe"] == RECIPE.name
     assert style.provenance["style_image"].startswith("mine.png ")
     assert style.provenance["dataset"].endswith(f", {PHOTOGRAPHS} pictures")
     assert style.provenance["metrics"] == whole.result.metrics

@@ -23,21 +23,26 @@ from PIL import Image
 from nstjax.fast.checkpoints import Checkpoints, Restored
 from nstjax.fast.data import Dataset, open_dataset
 from nstjax.fast.loop import TrainingProgress
-from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.settings import Architecture, TrainingRecipe
 from nstjax.fast.train import TrainingResult, train
 from nstjax.fast.trainer import first_state
 from nstjax.images import Picture
+from nstjax.recipes import even
 from nstjax.settings import override
 from nstjax.vgg import Weights
 
 PHOTOGRAPHS = 12  # an epoch of three batches
 STEPS = 12
 EVERY = 4  # steps from one checkpoint to the next
-RECIPE = override(
-    get_training_recipe("nstjax"),
-    content_layers="block2_conv1",
-    style_layers="block1_conv1,block2_conv1",
+RECIPE = TrainingRecipe(
+    name="tiny",
+    source="the tests",
+    weighting="relative",
+    content_layers=even("block2_conv1"),
+    content_weight=1.0,
+    style_layers=even("block1_conv1 block2_conv1"),
+    style_weight=20.0,
+    tv_weight=0.02,
     image_size=32,
     style_size=48,
     batch_size=4,

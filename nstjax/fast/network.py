@@ -186,7 +186,8 @@ def init_params(architecture: Architecture, key: Array) -> Params:
         The parameters, float32, by layer name.
     """
     image = jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3))
-    return StyleNetwork(architecture).init(key, image)["params"]
+    # Compiled, it draws and computes nothing else; step by step it would paint the picture, too.
+    return jax.jit(StyleNetwork(architecture).init)(key, image)["params"]
 
 
 def paint(

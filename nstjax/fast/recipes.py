@@ -1,7 +1,10 @@
 """The published trainings by name, and this package's own.
 
 As on the pixel route, a recipe reproduces the arithmetic of its source. What all of them share is
-the network of `nstjax.fast.network`: `johnson` and `lengstrom` pad theirs otherwise.
+the network of `nstjax.fast.network`: `johnson` and `lengstrom` pad theirs otherwise, `johnson`'s
+picture is centred on the mean colour of VGG's training set, and `pytorch-examples` cuts its squares
+from the middle. Where the text of `johnson` and its code name different content layers, relu2_2 and
+relu3_3, it is the text's. All but our own export the last parameters, not an average.
 """
 
 from nstjax.errors import unknown_choice
@@ -32,6 +35,7 @@ _PUBLISHED = (
         ),
         style_weight=100.0,
         gram_divisor="chw",
+        average=0.0,
         tv_weight=0.004,
         pixel_range=255.0,
         architecture=Architecture(norm_last=True, norm_epsilon=1e-3),
@@ -47,10 +51,14 @@ _PUBLISHED = (
         style_layers=even("relu1_2 relu2_2 relu3_3 relu4_3", total=4.0),
         style_weight=5.0,
         gram_divisor="chw",
-        tv_weight=1e-6,
+        average=0.0,
+        # The code weights the gradient of a batch's sum by 1e-6; here a batch of 4 is averaged.
+        tv_weight=4e-6,
         tv_form="half_squared",
         pixel_range=255.0,
-        architecture=Architecture(output_scale=150 / 255),
+        architecture=Architecture(upsampling="transpose", output_scale=150 / 255),
+        crop="squash",
+        style_size=256,
     ),
     TrainingRecipe(
         name="pytorch-examples",
@@ -62,6 +70,7 @@ _PUBLISHED = (
         style_layers=even("relu1_2 relu2_2 relu3_3 relu4_3", total=4.0),
         style_weight=1e10,
         gram_divisor="chw",
+        average=0.0,
         architecture=Architecture(output="linear", output_scale=1 / 255),
         epochs=2.0,
     ),
@@ -73,11 +82,15 @@ _PUBLISHED = (
         style_layers=even("relu1_1 relu2_1 relu3_1 relu4_1 relu5_1", total=5.0),
         style_weight=100.0,
         gram_divisor="chw",
+        average=0.0,
         tv_weight=200.0,
         tv_form="mean_squared",
         pixel_range=255.0,
-        architecture=Architecture(upsampling="transpose", output_scale=150 / 255),
+        architecture=Architecture(
+            upsampling="transpose", output_scale=150 / 255, norm_last=True, norm_epsilon=1e-3
+        ),
         epochs=2.0,
+        crop="squash",
     ),
 )
 

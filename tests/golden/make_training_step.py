@@ -5,10 +5,10 @@ torch.optim.Adam. Each case also runs in float32: how far that is off says what 
 
 `training_step.json`:
     made_by: versions.
-    batch, style_size: the photographs are `inputs.batch(height, width)` of the case's size, the
-        style image `inputs.picture(*style_size)` with its channels reversed.
+    style_size: the style image is `inputs.picture(*style_size)` with its channels reversed.
     adam: the optimiser's settings.
     cases: {name: {size, settings, painted, gradients, steps, float32_difference}}.
+        size: the photographs are `inputs.batch(*size)`.
         settings: the variant and the objective, see below.
         painted: mean and std of what the network paints before training, and values at positions
             of the flattened [N, H, W, 3] array.
