@@ -77,7 +77,9 @@ def folder(tmp_path, monkeypatch, pictures, shallow_vgg19):
 @pytest.fixture
 def calls(folder, monkeypatch):
     """Replaces the training; what it was called with, and what it answers, by name."""
-    monkeypatch.setitem(sys.modules, "tensorboard", None)  # whose files have random names
+    monkeypatch.setitem(
+        sys.modules, "tensorboard.compat.proto.event_pb2", None
+    )  # whose files have random names
     calls: dict = {"answer": TrainingResult(Path("runs/mine/mine.safetensors"), 7, {"total": 0.5})}
 
     def train(name, style, dataset, *, callback, **options):

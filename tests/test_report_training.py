@@ -79,7 +79,7 @@ def test_no_plot(tmp_path, name, steps, words):
 
 
 def test_without_tensorboard_there_is_nothing(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     with TensorBoardLog(tmp_path / "run", first_step=1) as events:
         events.add(1, {"total": 1.0})
     assert list(tmp_path.iterdir()) == []
