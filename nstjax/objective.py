@@ -6,6 +6,7 @@ targets, the network's parameters) are an argument, so that changing a number co
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -143,6 +144,7 @@ def features_of(
     )
 
 
+@partial(jax.jit, static_argnums=0)
 def content_targets(
     structure: Structure, params: Params, content: Float[Array, "n h w 3"]
 ) -> dict[str, Array]:
@@ -150,6 +152,7 @@ def content_targets(
     return features_of(structure, params, content, structure.content_layers)
 
 
+@partial(jax.jit, static_argnums=0)
 def style_targets(
     structure: Structure, params: Params, style: Float[Array, "1 h w 3"]
 ) -> dict[str, Array]:
@@ -238,10 +241,6 @@ def network_params(recipe: ObjectiveSettings, weights: Weights) -> Params:
     return jax.device_put(params)
 
 
-_content_targets = jax.jit(content_targets, static_argnums=0)
-_style_targets = jax.jit(style_targets, static_argnums=0)
-
-
 def prepare(
     recipe: ObjectiveSettings,
     preprocessing: str,
@@ -267,8 +266,8 @@ def prepare(
     structure = structure_of(recipe, preprocessing)
     check_pictures(recipe, content, style)
     targets = Targets(
-        _content_targets(structure, params, jnp.asarray(content)),
-        _style_targets(structure, params, jnp.asarray(style)),
+        content_targets(structure, params, jnp.asarray(content)),
+        style_targets(structure, params, jnp.asarray(style)),
     )
     return structure, Inputs(params, targets, weights_of(recipe))
 

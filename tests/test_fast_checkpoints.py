@@ -22,7 +22,8 @@ import optax
 import pytest
 
 from nstjax.errors import NstjaxError
-from nstjax.fast.checkpoints import Checkpoints, changed_settings, refuse_changes
+from nstjax.fast.changes import changed_settings, refuse_changes
+from nstjax.fast.checkpoints import Checkpoints
 
 CONFIG = {"seed": 0, "layers": [["block1_conv1", 0.2]], "architecture": {"width": 1.0}}
 

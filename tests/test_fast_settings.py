@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from golden import inputs
 
+from nstjax.cli.settings_options import offered_fields
 from nstjax.errors import NstjaxError
 from nstjax.fast.recipes import DEFAULT_TRAINING_RECIPE, TRAINING_RECIPES, get_training_recipe
-from nstjax.fast.settings import Architecture, TrainingRecipe, architecture_fields
+from nstjax.fast.settings import Architecture, TrainingRecipe
 from nstjax.objective import Inputs, Targets, evaluate, structure_of, weights_of
 from nstjax.settings import ObjectiveSettings, override
 from nstjax.vgg import VGG
@@ -390,4 +391,8 @@ def test_settings_are_frozen():
 
 
 def test_the_command_line_offers_what_has_a_help_text():
-    assert [field.name for field in architecture_fields()] == ["upsampling", "output", "width"]
+    assert [field.name for field in offered_fields(Architecture)] == [
+        "upsampling",
+        "output",
+        "width",
+    ]

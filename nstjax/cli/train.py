@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -253,13 +252,13 @@ def _check_folder(folder: Path) -> None:
 
 def _open_dataset(options: argparse.Namespace, recipe: TrainingRecipe, progress: bool) -> Dataset:
     """Opens the photographs, a few of them held out where there are enough."""
-    places: dict[str, Any] = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
-    count = len(open_dataset(options.dataset, **places, progress=progress))
-    held_out = min(_HELD_OUT, count // _HELD_OUT_SHARE)
-    return open_dataset(
+    dataset = open_dataset(
         options.dataset,
-        **places,
-        limit=options.limit,
-        seed=recipe.seed,
-        holdout=held_out if count - held_out >= recipe.batch_size else 0,
+        data_dir=options.data_dir,
+        manual_dir=options.manual_dir,
+        progress=progress,
     )
+    held_out = min(_HELD_OUT, len(dataset) // _HELD_OUT_SHARE)
+    if len(dataset) - held_out < recipe.batch_size:
+        held_out = 0
+    return dataset.select(limit=options.limit, seed=recipe.seed, holdout=held_out)

@@ -14,6 +14,7 @@ from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
 from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail
 from nstjax.errors import NstjaxError
 from nstjax.fast import Dataset, TrainingProgress, TrainingRecipe, TrainingResult, train
+from nstjax.fast.checkpoints import saved_steps
 from nstjax.fast.log import read_log
 from nstjax.fast.loop import STOPPED
 from nstjax.fast.network import Params
@@ -107,7 +108,7 @@ def _ended(job: Job, result: TrainingResult) -> int:
         return fail(f"stopped after step {result.step}: {_going_on(job.folder)}", INTERRUPTED)
     if result.stopped:
         remedy = "--learning-rate, or --clip-norm 1"
-        if _checkpoints(job.folder):
+        if saved_steps(job.folder / "checkpoints"):
             remedy += ", and --allow-change of what you change"
         return fail(f"{result.stopped}: {_going_on(job.folder)}; try a smaller {remedy}")
     if not job.quiet:
@@ -121,17 +122,11 @@ def _ended(job: Job, result: TrainingResult) -> int:
     return DONE
 
 
-def _checkpoints(folder: Path) -> list[int]:
-    """The steps that a run has checkpoints of."""
-    paths = (folder / "checkpoints").glob("*")
-    return sorted(int(path.name) for path in paths if path.name.isdecimal())
-
-
 def _going_on(folder: Path) -> str:
-    steps = _checkpoints(folder)
+    steps = saved_steps(folder / "checkpoints")
     if not steps:
         return f"there is no checkpoint in {folder} yet, so that the same command starts anew"
-    return f"the same command goes on from step {steps[-1]} of {folder}"
+    return f"the same command goes on from step {steps[0]} of {folder}"
 
 
 def _save_plot(job: Job, result: TrainingResult) -> None:

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.errors import NstjaxError
 
 PyTree = Any
 
@@ -150,7 +150,7 @@ class Checkpoints:
         self.wait()
         config = None
         if jax.process_index() == 0:
-            for step in self._steps():
+            for step in saved_steps(self._folder):
                 with contextlib.suppress(Exception):  # `restore` tells of those
                     config = self._load(step)[0]["config"]
                     break
@@ -177,7 +177,7 @@ class Checkpoints:
 
     def _newest_whole(self, target: PyTree) -> tuple[dict[str, Any] | None, bytes]:
         damaged: dict[int, str] = {}
-        for step in self._steps():
+        for step in saved_steps(self._folder):
             try:
                 about, arrays = self._load(step)
             except Exception as error:  # damage shows in as many ways
@@ -217,13 +217,6 @@ class Checkpoints:
         if damaged:
             self._drop()  # it knows them still
 
-    def _steps(self) -> list[int]:
-        """The steps that have a folder, newest first; orbax passes over some damaged ones."""
-        if not self._folder.is_dir():
-            return []
-        names = (path.name for path in self._folder.iterdir() if path.is_dir())
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
-
     def _open(self) -> Any:
         """The manager; opening it sweeps up what a killed process left."""
         if self._manager is None:
@@ -251,7 +244,7 @@ class Checkpoints:
         """Tells of a save that failed, and clears up; a new manager is not troubled by it."""
         self._drop()
         self._sweep()
-        steps = self._steps()
+        steps = saved_steps(self._folder)
         kept = f"and that of step {steps[0]} is kept" if steps else "though there is none yet"
         self._warn(
             f"no checkpoint of step {self._saving} in {self._folder} ({_reason(error)}): training "
@@ -265,70 +258,17 @@ class Checkpoints:
                 manager.close()
 
 
-def changed_settings(
-    before: Mapping[str, Any], now: Mapping[str, Any], allowed: Iterable[str] = ()
-) -> dict[str, tuple[Any, Any]]:
-    """Compares the settings of two runs.
+def saved_steps(folder: Path) -> list[int]:
+    """Lists the steps that a folder has checkpoints of.
 
     Args:
-        before: those of a checkpoint.
-        now: those of this run.
-        allowed: names of settings that may differ: with dots for nested ones, or for all of them.
+        folder: of the checkpoints; it need not be there.
 
     Returns:
-        What differs, by name, as pairs of before and now. A setting that is not there is None.
-
-    Raises:
-        NstjaxError: if a name in `allowed` is no setting.
-
-    Example:
-        >>> changed_settings({"seed": 0, "net": {"width": 1.0}}, {"seed": 0, "net": {"width": 2.0}})
-        {'net.width': (1.0, 2.0)}
+        The steps, newest first, those of damaged checkpoints, too: orbax passes over some.
     """
-    # By way of JSON, in which a checkpoint's are: it has no tuples.
-    flat_before, flat_now = (_flat(json.loads(json.dumps(dict(s)))) for s in (before, now))
-    names = list(dict.fromkeys([*flat_now, *flat_before]))
-    groups = {name[:end] for name in names for end, mark in enumerate(name) if mark == "."}
-    may_differ = {name.replace("-", "_") for name in allowed}
-    for name in sorted(may_differ - groups - set(names)):
-        raise unknown_choice("setting", name, names)
-    passed_over = tuple(f"{name}." for name in may_differ)
-    names = [name for name in names if not f"{name}.".startswith(passed_over)]
-    pairs = {name: (flat_before.get(name), flat_now.get(name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def refuse_changes(
-    before: Mapping[str, Any], now: Mapping[str, Any], allowed: Iterable[str] = ()
-) -> None:
-    """Refuses to go on with other settings.
-
-    Args:
-        before: those of a checkpoint.
-        now: those of this run.
-        allowed: names of settings that may differ, as in `changed_settings`.
-
-    Raises:
-        NstjaxError: if anything else differs.
-    """
-    changes = changed_settings(before, now, allowed)
-    if changes:
-        listed = ", ".join(f"{name} was {a!r} and is {b!r}" for name, (a, b) in changes.items())
-        options = " ".join(f"--allow-change {name}" for name in changes)
-        raise NstjaxError(
-            f"the run to be resumed had other settings: {listed}; use those, allow the change "
-            f"({options}), or start another run in another --workdir"
-        )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+    names = (path.name for path in folder.glob("*") if path.is_dir())
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def _orbax() -> Any:

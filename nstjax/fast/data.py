@@ -19,10 +19,9 @@ from jaxtyping import Float32, UInt8
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.fast.coco import open_coco
 from nstjax.fast.coco_zip import ARCHIVES
+from nstjax.fast.settings import CROPS
 from nstjax.fast.sources import Folder, Record, Source, Subset, open_prepared
 from nstjax.images import decode_square
-
-CROPS = ("random", "squash")
 
 # What a spec may be, as messages say it.
 _SPECS = (*(f"coco/{year}" for year in ARCHIVES), "tfds:NAME[:SPLIT]", "folder:PATH")
@@ -70,6 +69,35 @@ class Dataset:
         name, data = self.source[index]
         return _unit(decode_square(data, name, size=size))[None]
 
+    def select(self, *, limit: int | None = None, seed: int = 0, holdout: int = 0) -> "Dataset":
+        """Selects pictures to train on.
+
+        Which ones are held out does not depend on `limit`, and a smaller limit's pictures are
+        among a larger one's.
+
+        Args:
+            limit: the most pictures to train on, chosen by the seed; None takes all.
+            seed: chooses the pictures.
+            holdout: how many pictures to keep out of training, in `held_out`.
+
+        Returns:
+            The selection.
+
+        Raises:
+            NstjaxError: a number is out of range, or no picture would be left.
+        """
+        _check_counts(limit, holdout)
+        if len(self) <= holdout:
+            raise NstjaxError(
+                f"{self.name} has {len(self)} pictures, of which {holdout} are to be held out: "
+                "add pictures or hold out fewer"
+            )
+        order = np.random.default_rng(seed).permutation(len(self))
+        chosen = np.sort(order[holdout:][:limit])  # sorted to be read from start to end
+        apart = Subset(self.source, order[:holdout])
+        held_out = Dataset(f"{self.name}, held out", apart) if holdout else None
+        return Dataset(self.name, Subset(self.source, chosen), held_out)
+
 
 def open_dataset(
     spec: str,
@@ -83,18 +111,15 @@ def open_dataset(
 ) -> Dataset:
     """Opens photographs to train on.
 
-    Which pictures are held out does not depend on `limit`, and a smaller limit's pictures are
-    among a larger one's.
-
     Args:
         spec: `coco/2014` or `coco/2017`, downloaded (13 or 19 GB) and prepared (as much again)
             where that has not been done; `tfds:NAME[:SPLIT]`, anything that tfds prepared as
             `array_record`; or `folder:PATH`, a folder of pictures and the folders below it.
         data_dir: tfds' data folder; None is its own default.
         manual_dir: the folder with COCO's zip file, where that is at hand.
-        limit: the most pictures to train on, chosen by the seed; None takes all.
-        seed: chooses the pictures.
-        holdout: how many pictures to keep out of training, in `held_out`.
+        limit: as in `Dataset.select`.
+        seed: likewise.
+        holdout: likewise.
         progress: show progress bars on stderr.
 
     Returns:
@@ -106,19 +131,15 @@ def open_dataset(
     Example:
         >>> open_dataset("folder:photos", limit=400, holdout=4)  # doctest: +SKIP
     """
+    _check_counts(limit, holdout)  # before a download of hours
+    source = _open_source(spec, _path(data_dir), _path(manual_dir), progress)
+    return Dataset(spec, source).select(limit=limit, seed=seed, holdout=holdout)
+
+
+def _check_counts(limit: int | None, holdout: int) -> None:
     for what, count, least in (("limit", limit, 1), ("holdout", holdout, 0)):
         if count is not None and count < least:
             raise NstjaxError(f"{what} is {count}: give {least} or more")
-    source = _open_source(spec, _path(data_dir), _path(manual_dir), progress)
-    if len(source) <= holdout:
-        raise NstjaxError(
-            f"{spec} has {len(source)} pictures, of which {holdout} are to be held out: "
-            "add pictures or hold out fewer"
-        )
-    order = np.random.default_rng(seed).permutation(len(source))
-    chosen = np.sort(order[holdout:][:limit])  # sorted to be read from start to end
-    held_out = Dataset(f"{spec}, held out", Subset(source, order[:holdout])) if holdout else None
-    return Dataset(spec, Subset(source, chosen), held_out)
 
 
 def _open_source(

@@ -6,26 +6,24 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-import nstjax
 from nstjax.errors import NstjaxError
 from nstjax.fast.checkpoints import Checkpoints
 from nstjax.fast.data import Batches
 from nstjax.fast.log import MetricsLog
-from nstjax.fast.network import Params, paint
+from nstjax.fast.network import paint_clipped
 from nstjax.fast.parallel import ParallelMetrics, ParallelStep, one_of, split
-from nstjax.fast.settings import Architecture, TrainingRecipe
+from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.style_file import save_style
 from nstjax.fast.trainer import State
 from nstjax.objective import Inputs
+from nstjax.provenance import made_with
 
 Pixels = Float[np.ndarray, "n h w 3"]
 STOPPED = "stopped on request"
@@ -92,9 +90,7 @@ class Files:
                 "name": self.style.stem,
                 **config,
                 **about,
-                "nstjax": nstjax.__version__,
-                "jax": jax.__version__,
-                "device": jax.devices()[0].device_kind,
+                **made_with(),
             }
             try:
                 save_style(self.style, state.average, config=architecture, provenance=provenance)
@@ -218,7 +214,7 @@ class Run:
 
     def _paint_now(self, pixels: Pixels) -> Pixels:
         recipe, average = self._recipe, one_of(self._state.average)
-        return np.asarray(_paint(recipe.architecture, recipe.precision, average, pixels))
+        return np.asarray(paint_clipped(recipe.architecture, recipe.precision, average, pixels))
 
     def _save(self, data_position: bytes) -> None:
         seconds = self._seconds + time.perf_counter() - self._begin
@@ -231,8 +227,3 @@ class Run:
             architecture=dataclasses.asdict(self._recipe.architecture),
             about={"steps": self.step, "seconds": round(seconds, 1), "metrics": self.metrics},
         )
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _paint(architecture: Architecture, dtype: str, params: Params, pixels: Any) -> Any:
-    return jnp.clip(paint(architecture, params, pixels, dtype=dtype), 0, 1)

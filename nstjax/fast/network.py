@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
@@ -214,3 +215,19 @@ def paint(
     # Without mutable collections, apply returns just what the module does.
     network = StyleNetwork(architecture, dtype)
     return cast(Array, network.apply({"params": params}, image))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def paint_clipped(
+    architecture: Architecture,
+    dtype: str,
+    params: Params,
+    image: Float[Array | np.ndarray, "n h w 3"],
+) -> Float[Array, "n h w 3"]:
+    """Paints likewise, compiled, and clips to [0, 1]."""
+    return jnp.clip(paint(architecture, params, jnp.asarray(image), dtype=dtype), 0, 1)
+
+
+def auto_precision() -> str:
+    """Returns what convolutions are best computed in on the devices at hand."""
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"

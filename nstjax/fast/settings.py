@@ -1,16 +1,15 @@
 """The settings of the feed-forward route: of a network, and of its training."""
 
-import dataclasses
 from dataclasses import dataclass
 
 from nstjax.settings import PRECISIONS, TINY, ObjectiveSettings, check_settings, setting
+from nstjax.vgg import MEAN_COLOUR
 
 UPSAMPLINGS = ("nearest", "transpose")
 OUTPUTS = ("tanh", "sigmoid", "linear")
 WEIGHTINGS = ("absolute", "relative")
 CROPS = ("random", "squash")
 DECAYS = ("constant", "cosine")
-PREPROCESSINGS = ("caffe", "torchvision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,9 @@ class TrainingRecipe(ObjectiveSettings):
 
     architecture: Architecture = Architecture()
     weighting: str = setting("absolute", choices=WEIGHTINGS)
-    preprocessing: str = setting("caffe", choices=PREPROCESSINGS)  # of the weights it is meant for
+    preprocessing: str = setting(
+        "caffe", choices=tuple(MEAN_COLOUR)
+    )  # of the weights it is meant for
 
     steps: int = setting(40_000, help="training steps", least=1, most=10**8)
     epochs: float | None = setting(
@@ -86,8 +87,3 @@ class TrainingRecipe(ObjectiveSettings):
         choices=("auto", *PRECISIONS),
     )
     seed: int = setting(0, help="seed of parameters and data", least=0, most=2**32 - 1)
-
-
-def architecture_fields() -> list[dataclasses.Field]:
-    """Returns the fields of `Architecture` that the command line offers."""
-    return [field for field in dataclasses.fields(Architecture) if field.metadata.get("help")]

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-import nstjax
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.errors import NstjaxError, unknown_choice
-from nstjax.fast.network import Params, check_side, init_params, paint
+from nstjax.fast.network import Params, auto_precision, check_side, init_params, paint_clipped
 from nstjax.fast.settings import Architecture
 from nstjax.fast.style_file import load_style_file
 from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
+from nstjax.provenance import made_with
 
 # Pictures of nearly the same size share one compiled program: sides are rounded up to this.
 _MULTIPLE = 32
@@ -117,9 +116,7 @@ def stylize_fast(
         "size": max(image.shape[1:3]),
         "seconds": round(time.perf_counter() - began, 3),
         "style_provenance": style.provenance,
-        "nstjax": nstjax.__version__,
-        "jax": jax.__version__,
-        "device": jax.devices()[0].device_kind,
+        **made_with(),
     }
     return MadePicture(image=image, settings=settings, alpha=picture.alpha)
 
@@ -145,14 +142,8 @@ def paint_pixels(
     check_side(height, width)
     down, across = -height % _MULTIPLE, -width % _MULTIPLE
     padded = np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode="symmetric")
-    painted = _paint(style.architecture, style.params, padded)
+    painted = paint_clipped(style.architecture, auto_precision(), style.params, padded)
     return np.asarray(painted)[:, :height, :width]
-
-
-@partial(jax.jit, static_argnums=0)
-def _paint(architecture: Architecture, params: Params, pixels: Array) -> Array:
-    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.clip(paint(architecture, params, pixels, dtype=dtype), 0, 1)
 
 
 def _in_folder(folder: Path) -> Path:
@@ -170,5 +161,5 @@ def _in_folder(folder: Path) -> Path:
 def _check_params(architecture: Architecture, params: Params) -> None:
     """Raises an error if parameters are not an architecture's."""
     expected = jax.eval_shape(partial(init_params, architecture), jax.random.key(0))
-    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, dict(expected)):
+    if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, dict(expected)):
         raise NstjaxError("its parameters are not those of its network")

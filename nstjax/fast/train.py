@@ -17,11 +17,12 @@ from jaxtyping import Float
 
 from nstjax.errors import NstjaxError
 from nstjax.fast.calibrate import losses_of_photographs
-from nstjax.fast.checkpoints import Checkpoints, changed_settings, refuse_changes
+from nstjax.fast.changes import changed_settings, refuse_changes
+from nstjax.fast.checkpoints import Checkpoints
 from nstjax.fast.data import Batches, Dataset
 from nstjax.fast.log import MetricsLog
 from nstjax.fast.loop import Files, Run, TrainingCallback
-from nstjax.fast.network import Params
+from nstjax.fast.network import Params, auto_precision
 from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.trainer import State, first_state
@@ -42,7 +43,6 @@ from nstjax.vgg import Weights
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 _CALIBRATION_BATCH, _CALIBRATION_BATCHES = 4, 4
-_style_targets = jax.jit(style_targets, static_argnums=0)
 _ALWAYS_ALLOWED = ("steps", "epochs", "precision")  # changes of these cannot spoil a run
 
 
@@ -184,7 +184,7 @@ def settle(recipe: TrainingRecipe, photographs: int) -> TrainingRecipe:
         steps = max(1, round(recipe.epochs * (photographs // recipe.batch_size)))
     precision = recipe.precision
     if precision == "auto":
-        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        precision = auto_precision()
     return override(recipe, steps=steps, precision=precision)
 
 
@@ -279,5 +279,5 @@ def _objective(recipe: TrainingRecipe, weights: Weights, style: Pixels) -> tuple
         )
     params = network_params(recipe, weights)
     structure = structure_of(recipe, weights.preprocessing)
-    style_grams = _style_targets(structure, params, jnp.asarray(style))
+    style_grams = style_targets(structure, params, jnp.asarray(style))
     return structure, Inputs(params, Targets({}, style_grams), weights_of(recipe))

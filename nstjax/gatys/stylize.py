@@ -5,18 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-import nstjax
 from nstjax.errors import NstjaxError
 from nstjax.gatys.history import Callback, History, Recorder, to_picture
 from nstjax.gatys.loop import optimize
 from nstjax.gatys.start import start_image
 from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
 from nstjax.objective import check_pictures, network_params, prepare
+from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
@@ -185,7 +184,5 @@ def _settings(
         "style": Path(style.name).name,
         "steps_done": step,
         "weights_sha256": weights.sha256,
-        "nstjax": nstjax.__version__,
-        "jax": jax.__version__,
-        "device": jax.devices()[0].device_kind,
+        **made_with(),
     }
