@@ -30,7 +30,8 @@ import numpy as np
 from jax import Array
 
 from nstjax.files import write_whole
-from nstjax.ops import convolution, winograd
+from nstjax.ops import winograd
+from nstjax.ops.direct import direct, direct_kernel_gradient, turned
 
 Shape = tuple[int, int, int, int, int]  # N, H, W, I, O
 # VGG's layers by the halvings of the picture before them, and their channels.
@@ -134,23 +135,23 @@ def compile_pass(name: str, algorithm: str, arrays: list[Array]) -> Callable[...
 def forward(algorithm: str, x: Array, kernel: Array, gradient: Array) -> list[Array]:
     """The convolution."""
     if algorithm == "direct":
-        return [convolution.direct(x, kernel, 1)]
+        return [direct(x, kernel, pad=1)]
     return [winograd.convolve(x, winograd.transform_kernel(kernel), 1)]
 
 
 def picture(algorithm: str, x: Array, kernel: Array, gradient: Array) -> list[Array]:
     """The convolution, and its gradient with respect to the picture."""
     if algorithm == "direct":
-        return [convolution.direct(x, kernel, 1), convolution.direct_turned(gradient, kernel, 1)]
+        return [direct(x, kernel, pad=1), direct(gradient, turned(kernel), pad=1)]
     transformed = winograd.transform_kernel(kernel)
-    turned = winograd.convolve(gradient, transformed, 1, turned=True)
-    return [winograd.convolve(x, transformed, 1), turned]
+    back = winograd.convolve(gradient, transformed, 1, turned=True)
+    return [winograd.convolve(x, transformed, 1), back]
 
 
 def kernel_alone(algorithm: str, x: Array, kernel: Array, gradient: Array) -> list[Array]:
     """The gradient with respect to the kernel."""
     if algorithm == "direct":
-        return [convolution.direct_kernel_gradient(x, gradient, 1)]
+        return [direct_kernel_gradient(x, gradient, pad=1)]
     return [winograd.kernel_gradient(x, gradient, 1)]
 
 

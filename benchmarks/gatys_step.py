@@ -169,10 +169,10 @@ def inputs_of(recipe: Recipe, weights: Weights) -> tuple[objective.Inputs, jax.A
         jnp.asarray(resize_image(coarse, recipe.size, recipe.size)) for coarse in noise
     )
     structure = objective.structure_of(recipe, weights.preprocessing)
-    params = jax.device_put(weights.params)
+    params = objective.network_params(recipe, weights)
     targets = objective.Targets(
-        jax.jit(objective.content_targets, static_argnums=0)(structure, params, content),
-        jax.jit(objective.style_targets, static_argnums=0)(structure, params, style),
+        objective.content_targets(structure, params, content),
+        objective.style_targets(structure, params, style),
     )
     return objective.Inputs(params, targets, objective.weights_of(recipe)), content
 

@@ -17,7 +17,15 @@ from jaxtyping import Array, Float
 from nstjax.errors import NstjaxError
 from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
 from nstjax.settings import ObjectiveSettings
-from nstjax.vgg import Weights, bundled_means, check_size, extract_features, rescale
+from nstjax.vgg import (
+    Weights,
+    bundled_means,
+    check_size,
+    extract_features,
+    freeze,
+    layer_names,
+    rescale,
+)
 from nstjax.vgg.network import Params
 
 Pixels = Float[Array | np.ndarray, "n h w 3"]
@@ -219,6 +227,8 @@ def _style_term(structure: Structure, features: Array, target: Array, pixels: in
 def network_params(recipe: ObjectiveSettings, weights: Weights) -> Params:
     """Puts the loss network's parameters on the device, rescaled where the recipe asks for it.
 
+    Only those of layers that the recipe needs; they are frozen, see `nstjax.vgg.freeze`.
+
     Args:
         recipe: the settings.
         weights: of the loss network.
@@ -238,7 +248,9 @@ def network_params(recipe: ObjectiveSettings, weights: Weights) -> Params:
     params = weights.params
     if recipe.rescale_filters:
         params = rescale(params, bundled_means(recipe.network, pooling=recipe.pooling))
-    return jax.device_put(params)
+    names = layer_names(recipe.network)
+    deepest = max(names.index(layer) for layer, _ in recipe.content_layers + recipe.style_layers)
+    return freeze({name: params[name] for name in names[: deepest + 1] if name in params})
 
 
 def prepare(

@@ -11,7 +11,7 @@ import pytest
 from scipy.signal import convolve2d, correlate2d
 
 from nstjax.errors import NstjaxError
-from nstjax.ops import conv3x3, convolution, winograd
+from nstjax.ops import conv3x3, convolution, transform_frozen, winograd
 
 SHAPES = [(1, 8, 8), (2, 7, 5), (1, 1, 1), (1, 1, 6), (3, 9, 1), (1, 2, 3)]
 
@@ -202,6 +202,33 @@ def test_winograd_where_it_pays(monkeypatch):
         is_winograd(*shapes(64, 64, 256))
 
 
+@pytest.mark.usefixtures("_algorithm")
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_a_frozen_kernel_is_transformed_once_and_has_no_gradient(rng, padding):
+    x, kernel, gradient = arrays_of(rng, 1, 9, 7, pad=convolution.PADS[padding])
+    # Where it will not be used, none is made.
+    transformed = transform_frozen(kernel)
+    assert (transformed is None) == (os.environ.get("NSTJAX_CONV") == "direct")
+    expected, vjp = jax.vjp(lambda x: conv3x3(x, kernel, padding=padding), x)
+
+    def frozen(x, kernel):
+        return conv3x3(x, kernel, padding=padding, transformed=winograd.transform_kernel(kernel))
+
+    y, frozen_vjp = jax.vjp(frozen, x, kernel)
+    for_x, for_kernel = frozen_vjp(gradient)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(for_x, vjp(gradient)[0])
+    assert not for_kernel.any()
+
+
+def test_a_frozen_kernel_that_no_convolution_transforms():
+    assert transform_frozen(jnp.ones((3, 3, 3, 64))) is None
+    assert transform_frozen(jnp.ones((3, 3, 64, 64), jnp.bfloat16)) is None
+    transformed = transform_frozen(jnp.ones((3, 3, 64, 64)))
+    assert transformed is not None
+    assert transformed.shape == (36, 64, 64)
+
+
 def test_other_platforms_convolve_directly():
     x, kernel = jnp.ones((1, 64, 64, 64)), jnp.ones((3, 3, 64, 64))
     step = jax.jit(jax.value_and_grad(lambda x, kernel: conv3x3(x, kernel).sum(), (0, 1)))
@@ -216,15 +243,16 @@ def test_on_two_devices():
     code = """
 import jax, jax.numpy as jnp
 jax.config.update("jax_num_cpu_devices", 2)
-from nstjax.ops import conv3x3, convolution
+from nstjax.ops import conv3x3
+from nstjax.ops.direct import direct, direct_kernel_gradient, turned
 x = jax.random.normal(jax.random.key(0), (2, 1, 64, 64, 64))
 kernel = jax.random.normal(jax.random.key(1), (3, 3, 64, 64))
 gradients = jax.grad(lambda x, kernel: jnp.sum(conv3x3(x, kernel) ** 2), (0, 1))
 for_x, for_kernel = jax.pmap(gradients, in_axes=(0, None))(x, kernel)
 assert len(for_x.sharding.device_set) == 2
-twice = 2 * convolution.direct(x[:, 0], kernel, 1)
-expected_x = convolution.direct_turned(twice, kernel, 1)
-expected_kernel = convolution.direct_kernel_gradient(x[:, 0], twice, 1)
+twice = 2 * direct(x[:, 0], kernel, pad=1)
+expected_x = direct(twice, turned(kernel), pad=1)
+expected_kernel = direct_kernel_gradient(x[:, 0], twice, pad=1)
 assert jnp.allclose(for_x[:, 0], expected_x, atol=1e-5 * jnp.abs(expected_x).max())
 assert jnp.allclose(for_kernel.sum(0), expected_kernel, atol=1e-5 * jnp.abs(expected_kernel).max())
 """

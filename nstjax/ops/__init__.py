@@ -1,9 +1,10 @@
 """Pure array operations that know nothing of style transfer."""
 
-from nstjax.ops.convolution import conv3x3
+from nstjax.ops.convolution import conv3x3, transform_frozen
 from nstjax.ops.downsample import conv3x3_stride2
 from nstjax.ops.large_kernels import conv_few_inputs, conv_few_outputs
 from nstjax.ops.padding import reflect_pad
+from nstjax.ops.pooling import max_pool2x2
 from nstjax.ops.upsample import upsample_conv3x3
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "conv3x3_stride2",
     "conv_few_inputs",
     "conv_few_outputs",
+    "max_pool2x2",
     "reflect_pad",
+    "transform_frozen",
     "upsample_conv3x3",
 ]

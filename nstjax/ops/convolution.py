@@ -3,12 +3,12 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nstjax.errors import unknown_choice
 from nstjax.ops import winograd
 from nstjax.ops.choice import own_algorithms_allowed
+from nstjax.ops.direct import direct, direct_kernel_gradient, turned
 
 # How many rows and columns of zeros a padding puts around the picture.
 PADS = {"SAME": 1, "VALID": 0}
@@ -21,7 +21,11 @@ Residuals = tuple[Array, Array, Array | None]
 
 
 def conv3x3(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], *, padding: str = "SAME"
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "3 3 i o"],
+    *,
+    padding: str = "SAME",
+    transformed: Float[Array, "36 i o"] | None = None,
 ) -> Float[Array, "n a b o"]:
     """Convolves with a 3×3 kernel at stride 1.
 
@@ -55,38 +59,22 @@ def conv3x3(
     """
     if padding not in PADS:
         raise unknown_choice("padding", padding, PADS)
-    return _conv(PADS[padding], x, kernel)
+    return _conv(PADS[padding], transformed is not None, x, kernel, transformed)
 
 
-def direct(x: Array, kernel: Array, pad: int) -> Array:
-    """XLA's convolution, `pad` rows and columns of zeros around the picture."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(1, 1),
-        padding=((pad, pad), (pad, pad)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
-    )
+def transform_frozen(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"] | None:
+    """Transforms a kernel that is not trained, once for all convolutions with it.
 
+    Args:
+        kernel: shape (3, 3, I, O).
 
-def direct_turned(x: Array, kernel: Array, pad: int) -> Array:
-    """Likewise with the kernel turned by 180°, and from O to I channels."""
-    return direct(x, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), pad)
-
-
-def direct_kernel_gradient(x: Array, gradient: Array, pad: int) -> Array:
-    """The gradient with respect to the kernel as XLA derives it: slow only in compiled loops."""
-    sizes = (3, 3, x.shape[3], gradient.shape[3])
-
-    def convolve(kernel: Array) -> Array:
-        return jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-
-    # Linear in the kernel: where its value comes from does not matter.
-    transpose = jax.linear_transpose(convolve, jax.ShapeDtypeStruct(sizes, x.dtype))
-    return transpose(gradient)[0]
+    Returns:
+        What `conv3x3` takes as `transformed`; None where no convolution would use it.
+    """
+    worthwhile = min(kernel.shape[2:]) >= min(_WINOGRAD_FROM)
+    if jax.default_backend() != "cpu" or not own_algorithms_allowed(kernel) or not worthwhile:
+        return None
+    return winograd.transform_kernel(kernel)
 
 
 def _winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
@@ -97,55 +85,64 @@ def _winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
     return any(channels >= c and results >= least for c, least in _WINOGRAD_FROM.items())
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _conv(pad: int, x: Array, kernel: Array) -> Array:
-    return _forward(pad, x, kernel)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv(pad: int, frozen: bool, x: Array, kernel: Array, transformed: Array | None) -> Array:
+    return _forward(pad, frozen, x, kernel, transformed)[0]
 
 
-def _forward(pad: int, x: Array, kernel: Array) -> tuple[Array, Residuals]:
+def _forward(
+    pad: int, frozen: bool, x: Array, kernel: Array, transformed: Array | None
+) -> tuple[Array, Residuals]:
     if not _winograd_pays(x, kernel, pad):
-        return direct(x, kernel, pad), (x, kernel, None)
-    # The gradient uses it again. On other platforms than the CPU nothing does, nor computes it.
-    transformed = winograd.transform_kernel(kernel)
-    return _convolve(x, kernel, transformed, pad=pad), (x, kernel, transformed)
+        transformed = None
+    elif not frozen:
+        # The gradient uses it again. On other platforms than the CPU nothing does, nor computes it.
+        transformed = winograd.transform_kernel(kernel)
+    return _convolve(x, kernel, transformed, pad), (x, kernel, transformed)
 
 
-def _backward(pad: int, residuals: Residuals, gradient: Array) -> tuple[Array, Array]:
+def _backward(
+    pad: int, frozen: bool, residuals: Residuals, gradient: Array
+) -> tuple[Array, Array | None, None]:
     x, kernel, transformed = residuals
     gradient = gradient.astype(x.dtype)
-    # Where the kernel is frozen nothing uses its gradient, and compilation drops it.
+    for_x = _convolve_turned(gradient, kernel, transformed, 2 - pad).astype(x.dtype)
+    if frozen:
+        return for_x, None, None
     if transformed is None:
-        for_x = direct_turned(gradient, kernel, 2 - pad).astype(x.dtype)
-        return for_x, direct_kernel_gradient(x, gradient, pad)
-    for_x = _convolve_turned(gradient, kernel, transformed, pad=2 - pad)
-    return for_x, _kernel_gradient(x, gradient, pad=pad)
+        return for_x, direct_kernel_gradient(x, gradient, pad=pad), None
+    return for_x, _kernel_gradient(x, gradient, pad=pad), None
 
 
 _conv.defvjp(_forward, _backward)
+
+
+def _convolve(x: Array, kernel: Array, transformed: Array | None, pad: int) -> Array:
+    if transformed is None:
+        return direct(x, kernel, pad=pad)
+    return _convolve_on_cpu(x, kernel, transformed, pad=pad, is_turned=False)
+
+
+def _convolve_turned(x: Array, kernel: Array, transformed: Array | None, pad: int) -> Array:
+    if transformed is None:
+        return direct(x, turned(kernel), pad=pad)
+    return _convolve_on_cpu(x, kernel, transformed, pad=pad, is_turned=True)
+
 
 # Which platform a program is for is known when it is lowered, not when it is traced. Compiled, so
 # that each shape is traced once.
 
 
-@partial(jax.jit, static_argnames="pad")
-def _convolve(x: Array, kernel: Array, transformed: Array, *, pad: int) -> Array:
+@partial(jax.jit, static_argnames=("pad", "is_turned"))
+def _convolve_on_cpu(
+    x: Array, kernel: Array, transformed: Array, *, pad: int, is_turned: bool
+) -> Array:
     return jax.lax.platform_dependent(
         x,
         kernel,
         transformed,
-        cpu=lambda x, _, transformed: winograd.convolve(x, transformed, pad),
-        default=lambda x, kernel, _: direct(x, kernel, pad),
-    )
-
-
-@partial(jax.jit, static_argnames="pad")
-def _convolve_turned(x: Array, kernel: Array, transformed: Array, *, pad: int) -> Array:
-    return jax.lax.platform_dependent(
-        x,
-        kernel,
-        transformed,
-        cpu=lambda x, _, transformed: winograd.convolve(x, transformed, pad, turned=True),
-        default=lambda x, kernel, _: direct_turned(x, kernel, pad),
+        cpu=lambda x, _, transformed: winograd.convolve(x, transformed, pad, is_turned),
+        default=lambda x, kernel, _: direct(x, turned(kernel) if is_turned else kernel, pad=pad),
     )
 
 
@@ -155,5 +152,5 @@ def _kernel_gradient(x: Array, gradient: Array, *, pad: int) -> Array:
         x,
         gradient,
         cpu=lambda x, gradient: winograd.kernel_gradient(x, gradient, pad),
-        default=lambda x, gradient: direct_kernel_gradient(x, gradient, pad),
+        default=lambda x, gradient: direct_kernel_gradient(x, gradient, pad=pad),
     )

@@ -10,7 +10,8 @@ one is the other's gradient.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nstjax.ops.strips import direct, faster_on_cpu, map_rows, rows_of, sum_rows
+from nstjax.ops.direct import direct, turned
+from nstjax.ops.strips import faster_on_cpu, map_rows, rows_of, sum_rows
 
 
 def conv_few_inputs(
@@ -102,10 +103,6 @@ def _correlate(x: Array, y: Array) -> Array:
     return total.reshape(a, b, i, o)
 
 
-def _turn(kernel: Array) -> Array:
-    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-
-
 def _surround(gradient: Array, kernel: Array) -> Array:
     """Zeros for all pixels that a turned kernel reaches."""
     around = [(size - 1, size - 1) for size in kernel.shape[:2]]
@@ -115,12 +112,12 @@ def _surround(gradient: Array, kernel: Array) -> Array:
 _FEW_INPUTS = faster_on_cpu(
     direct,
     _few_inputs,
-    lambda x, kernel, gradient: _few_outputs(_surround(gradient, kernel), _turn(kernel)),
+    lambda x, kernel, gradient: _few_outputs(_surround(gradient, kernel), turned(kernel)),
     lambda x, kernel, gradient: _correlate(x, gradient),
 )
 _FEW_OUTPUTS = faster_on_cpu(
     direct,
     _few_outputs,
-    lambda x, kernel, gradient: _few_inputs(_surround(gradient, kernel), _turn(kernel)),
-    lambda x, kernel, gradient: _turn(_correlate(_surround(gradient, kernel), x)),
+    lambda x, kernel, gradient: _few_inputs(_surround(gradient, kernel), turned(kernel)),
+    lambda x, kernel, gradient: turned(_correlate(_surround(gradient, kernel), x)),
 )

@@ -22,18 +22,6 @@ Forward = Callable[[Array, Array], Array]
 Gradient = Callable[[Array, Array, Array], Array]
 
 
-def direct(x: Array, kernel: Array, dtype: Any, *, stride: int = 1) -> Array:
-    """XLA's convolution, without padding; its sums in `dtype`."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        "VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        preferred_element_type=dtype,
-    )
-
-
 def faster_on_cpu(
     plain: Direct, forward: Forward, x_gradient: Gradient, kernel_gradient: Gradient
 ) -> Forward:

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nstjax.ops.direct import direct
 from nstjax.ops.padding import reflect_pad
-from nstjax.ops.strips import direct, faster_on_cpu, map_rows, rows_of, sum_rows
+from nstjax.ops.strips import faster_on_cpu, map_rows, rows_of, sum_rows
 
 # The kernels' parts p, p + q + r and r.
 _PARTS = np.array([[1, 0, 0], [1, 1, 1], [0, 0, 1]], np.float32)

@@ -3,7 +3,7 @@
 from nstjax.vgg.classify import classify
 from nstjax.vgg.features import extract_features
 from nstjax.vgg.layers import canonical_layer, layer_names, minimum_size
-from nstjax.vgg.network import POOLING, VGG, check_size
+from nstjax.vgg.network import POOLING, VGG, check_size, freeze
 from nstjax.vgg.normalize import bundled_means, mean_activations, rescale
 from nstjax.vgg.preprocess import MEAN_COLOUR, preprocess
 from nstjax.vgg.weights import Weights, load_weights
@@ -18,6 +18,7 @@ __all__ = [
     "check_size",
     "classify",
     "extract_features",
+    "freeze",
     "layer_names",
     "load_weights",
     "mean_activations",

@@ -1,6 +1,7 @@
 """VGG16 and VGG19 as one Flax module that returns its activations by name."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError, unknown_choice
-from nstjax.ops import conv3x3
+from nstjax.ops import conv3x3, max_pool2x2, transform_frozen
 from nstjax.vgg.layers import (
     CHANNELS,
     CLASSES,
@@ -20,10 +21,31 @@ from nstjax.vgg.layers import (
 )
 
 # Keras' and the papers' pooling: 2×2 windows, an odd last row or column left out.
-POOLING = {"max": nn.max_pool, "avg": nn.avg_pool}
+POOLING = {"max": max_pool2x2, "avg": partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))}
 
 Params = Mapping[str, Mapping[str, Array | np.ndarray]]
 Features = dict[str, Array]
+# Among a layer's parameters, where they are frozen.
+_TRANSFORMED = "kernel_transformed"
+
+
+def freeze(params: Params) -> Params:
+    """Prepares parameters that will not be trained: what convolutions make of kernels, made once.
+
+    Args:
+        params: `{layer: {"kernel", "bias"}}`.
+
+    Returns:
+        The parameters on the device, for `VGG.apply` as before. Kernels have no gradient.
+    """
+    frozen = {}
+    for layer, arrays in params.items():
+        frozen[layer] = {name: jnp.asarray(array) for name, array in arrays.items()}
+        kernel = frozen[layer]["kernel"]
+        transformed = transform_frozen(kernel) if kernel.ndim == 4 else None
+        if transformed is not None:
+            frozen[layer][_TRANSFORMED] = transformed
+    return frozen
 
 
 class _Conv(nn.Module):
@@ -39,7 +61,8 @@ class _Conv(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=jnp.dtype(self.dtype))
-        return nn.relu(conv3x3(x, kernel) + bias).astype(self.dtype)
+        y = conv3x3(x, kernel, transformed=self.get_variable("params", _TRANSFORMED))
+        return nn.relu(y + bias).astype(self.dtype)
 
 
 class VGG(nn.Module):
@@ -105,7 +128,7 @@ class VGG(nn.Module):
         if name in TOP_LAYERS:
             return self._top_layer(name, x)
         if name.endswith("pool"):
-            return POOLING[self.pooling](x, (2, 2), strides=(2, 2))
+            return POOLING[self.pooling](x)
         channels = CHANNELS[int(name[len("block")]) - 1]
         return _Conv(channels, self.dtype, name=name)(x)
 
