@@ -109,6 +109,17 @@ def test_what_ends_the_network(output):
     assert np.std(x) > 0.1
 
 
+def test_a_gain_multiplies_what_the_output_is_made_of():
+    plain = dataclasses.replace(NARROW, output="linear", output_scale=1.0)
+    half = dataclasses.replace(plain, output_gain=0.5)
+    np.testing.assert_allclose(
+        painted(half, PARAMS, IMAGE), painted(plain, PARAMS, IMAGE) / 2, rtol=1e-6
+    )
+    # It leaves the first picture as it is: its kernel is drawn larger.
+    first, larger = (init_params(a, jax.random.key(0))["output"]["kernel"] for a in (plain, half))
+    np.testing.assert_allclose(larger, 2 * first, rtol=1e-6)
+
+
 def test_a_bias_is_added_where_no_norm_is():
     plain = dataclasses.replace(NARROW, output="linear", output_scale=1.0)
     moved = {**PARAMS, "output_bias": PARAMS["output_bias"] + np.array([1, 2, 3], np.float32)}

@@ -235,7 +235,7 @@ def default(f, p, s, x):
     down, along = differences(x)
     recipe = TRAINING_RECIPES["nstjax"]
     return (
-        recipe.content_weight * mean((f["block3_conv3"] - p["block3_conv3"]) ** 2),
+        recipe.content_weight * mean((f["block2_conv2"] - p["block2_conv2"]) ** 2),
         recipe.style_weight * sum(mean(gap**2) for gap in gaps) / 5,
         recipe.tv_weight * (np.abs(down).sum() + np.abs(along).sum()) / len(x),
     )
@@ -249,7 +249,7 @@ FORMULAS = {
     "nstjax": default,
 }
 LAYERS = {
-    "vgg19": (*dict(CONV1), "block3_conv3", "block4_conv2"),
+    "vgg19": (*dict(CONV1), "block2_conv2", "block4_conv2"),
     "vgg16": tuple(dict(JOHNSONS)),
 }
 

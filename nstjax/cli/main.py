@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NoReturn
 
 import nstjax
+from nstjax.cli.compiled import keep_compiled
 from nstjax.errors import NstjaxError, unknown_choice
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -85,6 +86,7 @@ def fail(message: str, code: int = BAD_INPUT) -> int:
 def _run(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     if name in COMMANDS:
+        keep_compiled()
         module, summary = COMMANDS[name]
         command = import_module(module)  # only the command that runs is imported
         parser = Parser(prog=f"nstjax {name}", description=summary.capitalize() + ".")

@@ -43,7 +43,7 @@ def transposed_conv3x3(x: Array, kernel: Array) -> Array:
 _conv3x3 = partial(conv3x3, padding="VALID")
 # Of the first parameters: training starts from a grey picture, not from glaring colours, which a
 # tanh holds on to, and from residual blocks that do nothing yet.
-_OUTPUT_GAIN, _RESIDUAL_GAIN = 0.1, 0.0
+_OUTPUT_SPREAD, _RESIDUAL_GAIN = 0.1, 0.0
 _ENLARGE = {"nearest": upsample_conv3x3, "transpose": transposed_conv3x3}
 _OUTPUT: dict[str, Callable[[Array, float], Array]] = {
     "tanh": lambda x, scale: 0.5 + scale * jnp.tanh(x),
@@ -155,8 +155,10 @@ class StyleNetwork(nn.Module):
     def _output(self, x: Array) -> Array:
         if self.architecture.norm_last:
             return self._layer("output", conv_few_outputs, x, 3, size=9)
-        x = _Conv(conv_few_outputs, 3, 9, self.dtype, _OUTPUT_GAIN, name="output")(x)
-        return x.astype(jnp.float32) + self.param("output_bias", nn.initializers.zeros, (3,))
+        gain = self.architecture.output_gain
+        x = _Conv(conv_few_outputs, 3, 9, self.dtype, _OUTPUT_SPREAD / gain, name="output")(x)
+        x = x.astype(jnp.float32) + self.param("output_bias", nn.initializers.zeros, (3,))
+        return gain * x
 
 
 def check_side(height: int, width: int) -> None:

@@ -28,6 +28,8 @@ class Architecture:
     output: str = setting("tanh", help="what ends the network", choices=OUTPUTS)
     # tanh: 0.5 + scale · tanh(x); linear: scale · x; sigmoid has none.
     output_scale: float = setting(0.5, least=TINY)
+    # What the last convolution is multiplied by before that, where no norm follows it.
+    output_gain: float = setting(1.0, least=TINY)
     norm_last: bool = False  # whether the last convolution, too, is normalised
     norm_epsilon: float = setting(1e-5, least=TINY)
     width: float = setting(
