@@ -13,14 +13,10 @@ gradient with respect to the kernel alone.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from measuring import save_json
 
-from nstjax.files import write_whole
 from nstjax.ops import winograd
 from nstjax.ops.direct import direct, direct_kernel_gradient, turned
 
@@ -63,10 +59,7 @@ def main() -> None:
         results.append(result)
         print_row(result)
     if options.json:
-        machine = {"platform": platform.platform(), "cores": os.cpu_count()}
-        versions = {name: version(name) for name in ("jax", "jaxlib")}
-        data = {"machine": machine, "versions": versions, "results": results}
-        write_whole(options.json, json.dumps(data, indent=2).encode())
+        save_json(options.json, results=results)
 
 
 def layers() -> list[Shape]:

@@ -13,24 +13,21 @@ how long an evaluation takes does not depend on what they show.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measuring import save_json
 
-import nstjax
 from nstjax import objective
 from nstjax.errors import NstjaxError
-from nstjax.files import write_whole
 from nstjax.gatys.chunk import run_chunk
 from nstjax.gatys.steps import State, first_state, rates_of
 from nstjax.images import resize_image
@@ -82,9 +79,7 @@ def main() -> None:
         results.append(result)
         print_row([result[name] for name in COLUMNS])
     if options.json:
-        machine = {"platform": platform.platform(), "cores": os.cpu_count()}
-        data = {"recipe": RECIPE, "machine": machine, "versions": versions(), "results": results}
-        write_whole(options.json, json.dumps(data, indent=2).encode())
+        save_json(options.json, recipe=RECIPE, results=results)
 
 
 def print_row(cells: Sequence[str | float]) -> None:
@@ -187,12 +182,6 @@ def peak_memory() -> dict[str, Any]:
     unit = 1 if sys.platform == "darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {"peak_mib": peak / 2**20, "peak_of": "process"}
-
-
-def versions() -> dict[str, str]:
-    """What computed the results."""
-    libraries = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
-    return {"python": platform.python_version(), "nstjax": nstjax.__version__, **libraries}
 
 
 if __name__ == "__main__":

@@ -11,26 +11,37 @@ import jax
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-def test_gatys_step(tmp_path):
-    arguments = "--sizes 32 --networks vgg16 --optimizers adam lbfgs --steps 2 --json"
-    # Without real weights, the same everywhere.
-    environment = {
-        **os.environ,
-        "NSTJAX_CACHE": str(tmp_path),
-        "PYTHONPATH": str(BENCHMARKS.parent),
-    }
+def run_benchmark(name, arguments, folder):
+    """Runs one without real weights, the same everywhere; its table's lines, and its JSON."""
+    environment = {**os.environ, "NSTJAX_CACHE": str(folder), "PYTHONPATH": str(BENCHMARKS.parent)}
     environment.pop("NSTJAX_ASSETS", None)
+    file = folder / "out.json"
     run = subprocess.run(
-        [sys.executable, BENCHMARKS / "gatys_step.py", *arguments.split(), tmp_path / "out.json"],
+        [sys.executable, BENCHMARKS / name, *arguments, "--json", file],
         capture_output=True,
         text=True,
         env=environment,
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    data = json.loads((tmp_path / "out.json").read_text())
+    data = json.loads(file.read_text())
     assert data["versions"]["jax"] == jax.__version__
     assert data["machine"]["cores"] == os.cpu_count()
+    return run.stdout.splitlines(), data
+
+
+def test_startup(tmp_path):
+    arguments = ["--commands", "version", "pixels, 512, 1 step", "--rounds", "1"]
+    table, data = run_benchmark("startup.py", arguments, tmp_path)
+    (result,) = data["results"]  # there are no weights for the other one
+    assert result["command"] == "version"
+    assert 0 < result["warm_s"] < 60
+    assert [line.count("|") for line in table] == [4, 4, 4]
+
+
+def test_gatys_step(tmp_path):
+    arguments = "--sizes 32 --networks vgg16 --optimizers adam lbfgs --steps 2"
+    table, data = run_benchmark("gatys_step.py", arguments.split(), tmp_path)
     assert data["recipe"] == "tensorflow"
     adam, lbfgs = data["results"]
     for result, optimizer in ((adam, "adam"), (lbfgs, "lbfgs")):
@@ -42,7 +53,7 @@ def test_gatys_step(tmp_path):
         assert 56 < result["peak_mib"] < 16_000
     assert adam["evaluations_per_step"] == 1
     assert lbfgs["evaluations_per_step"] >= 1
-    header, *rows = run.stdout.splitlines()
+    header, *rows = table
     assert header.split()[:2] == ["network", "size"]
     assert [row.split()[:5] for row in rows] == [
         ["vgg16", "32", "float32", "adam", "random"],
