@@ -221,6 +221,20 @@ def test_too_many_broken_photographs_end_it(tmp_path):
         run(tmp_path, folder)
 
 
+def test_what_was_learned_before_they_end_it_is_kept(tmp_path, photographs):
+    # One of a hundred may be broken; the second one is only opened in the second epoch.
+    pictures = Repeated(photographs, 100, broken=41)
+    dataset = Dataset("repeated", pictures)
+
+    def damage(progress):
+        if progress.step == 100 // RECIPE.batch_size + 1:
+            pictures.paths[0] = tmp_path / "gone.jpg"
+
+    with pytest.raises(NstjaxError, match=r"more than 1 % of the 100 pictures"):
+        run(tmp_path, dataset, steps=300, callback=damage, checkpoint_every=1000, warn=list)
+    assert newest(tmp_path).step > 100 // RECIPE.batch_size
+
+
 @pytest.mark.parametrize(
     ("count", "message"),
     [

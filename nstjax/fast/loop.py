@@ -154,6 +154,9 @@ class Run:
 
         Returns:
             Why it ended before; empty where it did not.
+
+        Raises:
+            NstjaxError: if too many photographs are broken; a checkpoint is saved first.
         """
         self._begin = self._since = time.perf_counter()
         self._waited = self._batches.waited
@@ -168,8 +171,12 @@ class Run:
             self._state, metrics = parallel_step(self._state, batch, inputs, stop)
             self.step += 1
             position = self._batches.get_state()
-            batch = split(self._next_batch()) if self.step < steps else None
-            due = self.step == steps or self.step % self._every == 0
+            no_more: NstjaxError | None = None
+            try:
+                batch = split(self._next_batch()) if self.step < steps else None
+            except NstjaxError as error:  # what is learned already is not lost with it
+                no_more = error
+            due = self.step == steps or self.step % self._every == 0 or no_more is not None
             pending.append((self.step, metrics))
             while pending and (len(pending) > 1 or due or stopped):
                 stopped = self._report(*pending.pop(0)) or stopped
@@ -177,6 +184,8 @@ class Run:
                     return stopped
             if due or stopped:
                 self._save(position)
+            if no_more is not None:
+                raise no_more
         return stopped if self.step < steps else ""
 
     def _next_batch(self) -> Pixels:
