@@ -141,7 +141,7 @@ def test_a_training_that_is_stopped_saves_first(folder, capsys, monkeypatch):
     steps = ["--steps", str(done)]
     assert main(["train", *SMALL, *steps]) == 0
     assert f"has had its {done} steps already" in capsys.readouterr().out
-    code = main(["train", *SMALL, *steps, "--style-weight", "5"])
+    code = main(["train", *SMALL, *steps, "--style-weight", "7"])
     expect_failure(capsys, code, "style_weight", "--allow-change style_weight")
 
 

