@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# Compiles a program, and says how often that took the compiler.
+# Runs a program, and says how many were found compiled.
 CODE = """
 from nstjax.cli.compiled import keep_compiled
 keep_compiled()

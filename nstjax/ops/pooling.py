@@ -10,7 +10,7 @@ def max_pool2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n p q c"]:
     """Takes the largest value of each 2×2 square; an odd last row or column is left out.
 
     The gradient goes to the first of equal values, as that of XLA's pooling, which is the same to
-    the bit. XLA's looks for them again, on CPUs forty times slower.
+    the bit, but looks for the largest values again.
 
     Args:
         x: shape (N, H, W, C).
