@@ -125,11 +125,11 @@ def expect_equal_gradients(found: Path, expected: Path) -> None:
     """Compares the first gradients on three batches.
 
     Now and then rounding decides on which side of a ReLU's kink a value lies. That alone moves a
-    gradient by 1e-4 to 1e-3; in which batch depends on the processor.
+    gradient by up to 4e-4; in which batch depends on the processor.
     """
     differences = [difference(found / f"gradient{k}", expected / f"gradient{k}") for k in range(3)]
     assert sorted(differences)[1] < 1e-5, differences
-    assert max(differences) < 5e-3
+    assert max(differences) < 1e-3, differences
 
 
 def expect_equal_to_rounding(found: Path, expected: Path) -> None:
