@@ -1,7 +1,7 @@
 """Training on several devices, in this process's neighbours: four devices of one, and two of one.
 
-Gradients are read off Adam's first moment after one step, a tenth of the first gradient. What Adam
-makes of them must not be compared: it turns rounding of a gradient near 0 into a whole step.
+What Adam makes of gradients must not be compared closely: it turns rounding of one near 0 into a
+whole step.
 """
 
 import json
@@ -10,12 +10,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import optax
 import pytest
 from training import (
     EVERY,
-    RECIPE,
     STEPS,
+    exact_gradient,
     finish,
     free_port,
     newest,
@@ -28,7 +27,6 @@ from training import (
 from nstjax.errors import NstjaxError
 from nstjax.fast.log import read_log
 from nstjax.fast.parallel import check_batch_size, connect, one_of, replicate, split
-from nstjax.settings import override
 
 FOUR_DEVICES = """
 import json
@@ -44,9 +42,7 @@ seen = {}
 def watch(progress):
     seen[progress.step] = len(compiled)
 
-for seed in range(3):
-    recipe = override(RECIPE, seed=seed)
-    run(folder / f"gradient{seed}", photographs, steps=1, recipe=recipe, callback=watch)
+np.savez(folder / "gradient.npz", **exact_gradient())
 for steps in (8, 10, 12):
     run(folder / "resumed", photographs, steps=steps, callback=watch)
 try:
@@ -61,8 +57,7 @@ from nstjax.fast.parallel import connect
 folder, photographs, port, index = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
 jax.config.update("jax_disable_most_optimizations", True)
 connect(f"127.0.0.1:{port}", 2, index)
-for seed in range(3):
-    run(folder / f"gradient{seed}", photographs, steps=1, recipe=override(RECIPE, seed=seed))
+np.savez(folder / f"gradient{index}.npz", **exact_gradient())
 # Each has a disk of its own, and the second one asks to stop.
 def stop(progress):
     return index == 1 and progress.step == 2
@@ -79,10 +74,8 @@ def photographs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, photographs) -> Path:
-    """Runs on this process's one device: of one step, of four, and of all."""
+    """Runs on this process's one device: of four steps, and of all."""
     folder = tmp_path_factory.mktemp("alone")
-    for seed in range(3):
-        run(folder / f"gradient{seed}", photographs, steps=1, recipe=override(RECIPE, seed=seed))
     for name, steps in {"begun": EVERY, "whole": STEPS}.items():
         run(folder / name, photographs, steps=steps)
     return folder
@@ -90,7 +83,7 @@ def alone(tmp_path_factory, photographs) -> Path:
 
 @pytest.fixture(scope="module")
 def four_devices(tmp_path_factory, photographs, alone) -> tuple[Path, dict]:
-    """The same runs on four, the one that is begun taken over; and what the process said."""
+    """On four, gradients and the begun run taken over; and what the process said."""
     folder = tmp_path_factory.mktemp("four")
     shutil.copytree(alone / "begun", folder / "resumed")
     return folder, json.loads(finish(start(FOUR_DEVICES, folder, photographs)))
@@ -98,38 +91,23 @@ def four_devices(tmp_path_factory, photographs, alone) -> tuple[Path, dict]:
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory, photographs) -> tuple[Path, list[str]]:
-    """A run of one step, and one that the second process stops; and what they said."""
+    """A run that the second process stops, and gradients; and what they said."""
     folder, port = tmp_path_factory.mktemp("two"), free_port()
     both = [start(TWO_PROCESSES, folder, photographs, port, index) for index in range(2)]
     return folder, [finish(process).splitlines()[-1] for process in both]  # Gloo prints, too
 
 
-def gradients_of(run: Path) -> dict[str, np.ndarray]:
-    moment = optax.tree.get(newest(run).state.opt_state, "mu")
-    return {jax.tree_util.keystr(path): a for path, a in jax.tree.leaves_with_path(moment)}
-
-
-def difference(found: Path, expected: Path) -> float:
-    """How far apart the gradients of two runs are, as a share of the largest."""
-    ours, theirs = gradients_of(found), gradients_of(expected)
-    assert ours.keys() == theirs.keys()
+def expect_one_devices_gradient(saved: Path) -> None:
+    """Compares what `exact_gradient` gave elsewhere with this process's one device's."""
+    expected = exact_gradient()
     # One scale for all: some biases count for nothing, and have gradients of rounding alone.
-    greatest = max(np.abs(gradient).max() for gradient in theirs.values())
+    greatest = max(np.abs(gradient).max() for gradient in expected.values())
     assert greatest > 0
-    [a], [b] = (read_log(run / "mine" / "metrics.jsonl") for run in (found, expected))
-    norms = abs(a["gradient_norm"] / b["gradient_norm"] - 1)
-    return max(norms, *(np.abs(ours[name] - g).max() / greatest for name, g in theirs.items()))
-
-
-def expect_equal_gradients(found: Path, expected: Path) -> None:
-    """Compares the first gradients on three batches.
-
-    Now and then rounding decides on which side of a ReLU's kink a value lies. That alone moves a
-    gradient by up to 4e-4; in which batch depends on the processor.
-    """
-    differences = [difference(found / f"gradient{k}", expected / f"gradient{k}") for k in range(3)]
-    assert sorted(differences)[1] < 1e-5, differences
-    assert max(differences) < 1e-3, differences
+    with np.load(saved) as found:
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            assert gradient.dtype == found[name].dtype == np.float64
+            np.testing.assert_allclose(found[name], gradient, rtol=0, atol=1e-10 * greatest)
 
 
 def expect_equal_to_rounding(found: Path, expected: Path) -> None:
@@ -144,16 +122,17 @@ def expect_equal_to_rounding(found: Path, expected: Path) -> None:
     assert newest(found).step == newest(expected).step == STEPS
 
 
-def test_gradients_on_four_devices_are_one_devices(alone, four_devices):
+def test_gradients_on_four_devices_are_one_devices(four_devices):
     folder, said = four_devices
     assert said["devices"] == 4
-    expect_equal_gradients(folder, alone)
+    expect_one_devices_gradient(folder / "gradient.npz")
 
 
-def test_gradients_in_two_processes_are_one_devices(alone, two_processes):
+def test_gradients_in_two_processes_are_one_devices(two_processes):
     folder, said = two_processes
     assert all(line.startswith("2 2 ") for line in said)
-    expect_equal_gradients(folder, alone)
+    for index in range(2):
+        expect_one_devices_gradient(folder / f"gradient{index}.npz")
 
 
 def test_four_devices_go_on_where_one_stopped(alone, four_devices):
@@ -175,9 +154,8 @@ def test_one_device_goes_on_where_two_processes_stopped(alone, two_processes, ph
 def test_neither_a_second_epoch_nor_a_resumption_compiles(four_devices):
     """In a process that began with nothing compiled; an epoch has three steps."""
     compiled = four_devices[1]["compiled"]
-    assert set(compiled) == {"1", *map(str, range(EVERY + 1, STEPS + 1))}
-    assert compiled["1"] > 0
-    assert set(compiled.values()) == {compiled["1"]}
+    assert set(compiled) == set(map(str, range(EVERY + 1, STEPS + 1)))
+    assert len(set(compiled.values())) == 1
 
 
 def test_a_batch_that_cannot_be_shared_out(four_devices):

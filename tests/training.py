@@ -11,11 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from golden import inputs
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
@@ -23,10 +26,19 @@ from PIL import Image
 from nstjax.fast.checkpoints import Checkpoints, Restored
 from nstjax.fast.data import Dataset, open_dataset
 from nstjax.fast.loop import TrainingProgress
+from nstjax.fast.parallel import make_parallel_step, one_of, replicate, split
 from nstjax.fast.settings import Architecture, TrainingRecipe
 from nstjax.fast.train import TrainingResult, train
 from nstjax.fast.trainer import first_state
 from nstjax.images import Picture
+from nstjax.objective import (
+    Inputs,
+    Targets,
+    network_params,
+    structure_of,
+    style_targets,
+    weights_of,
+)
 from nstjax.recipes import even
 from nstjax.settings import override
 from nstjax.vgg import Weights
@@ -146,6 +158,31 @@ def _sharing() -> dict[str, Any]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
     }
+
+
+@jax.enable_x64(True)
+def exact_gradient() -> dict[str, np.ndarray]:
+    """The gradient of a step on all devices of all processes in float64, by parameter.
+
+    In float32 rounding decides now and then on which side of a ReLU's kink a value lies, and that
+    moves a gradient by much more than rounding.
+    """
+    weights, side = shallow_weights(), RECIPE.image_size
+    structure = replace(structure_of(RECIPE, weights.preprocessing), precision="float64")
+    params, init = (
+        jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), tree)
+        for tree in (network_params(RECIPE, weights), _init())
+    )
+    style = style_targets(structure, params, jnp.asarray(STYLE.pixels, jnp.float64))
+    objective = Inputs(params, Targets({}, style), weights_of(RECIPE))
+    batch = np.random.default_rng(1).random((RECIPE.batch_size, side, side, 3))
+    mine = np.split(batch, jax.process_count())[jax.process_index()]
+    state, go_on = first_state(RECIPE, init), np.zeros(jax.local_device_count(), np.float32)
+    step = make_parallel_step(RECIPE, structure)
+    state, _ = step(replicate(state), split(mine), replicate(objective), go_on)
+    # Adam's first moment is a tenth of the first gradient.
+    moment = jax.tree.leaves_with_path(optax.tree.get(one_of(state.opt_state), "mu"))
+    return {jax.tree_util.keystr(path): 10 * value for path, value in moment}
 
 
 def newest(workdir: Path) -> Restored:

@@ -79,7 +79,8 @@ class StyleNetwork(nn.Module):
 
     Attributes:
         architecture: the variant.
-        dtype: what convolutions compute in; their sums, the norms and the picture are float32.
+        dtype: what convolutions compute in; their sums, the norms and the picture are float32, or
+            float64 like it.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -140,25 +141,29 @@ class StyleNetwork(nn.Module):
         size: int = 3,
         gain: float = 1.0,
     ) -> Array:
-        """Convolves and normalises, to a spread of `gain` at first; float32."""
-        x = _Conv(algorithm, channels, size, self.dtype, name=name)(x)
+        """Convolves and normalises, to a spread of `gain` at first; float32 or wider."""
+        x = _at_least_float32(_Conv(algorithm, channels, size, self.dtype, name=name)(x))
         # The fast variance, Flax's default, cancels catastrophically where the mean is large.
         norm = nn.InstanceNorm(
             epsilon=self.architecture.norm_epsilon,
             use_fast_variance=False,
-            dtype=jnp.float32,
+            dtype=x.dtype,
             scale_init=nn.initializers.constant(gain),
             name=f"{name}_norm",
         )
-        return norm(x.astype(jnp.float32))
+        return norm(x)
 
     def _output(self, x: Array) -> Array:
         if self.architecture.norm_last:
             return self._layer("output", conv_few_outputs, x, 3, size=9)
         gain = self.architecture.output_gain
         x = _Conv(conv_few_outputs, 3, 9, self.dtype, _OUTPUT_SPREAD / gain, name="output")(x)
-        x = x.astype(jnp.float32) + self.param("output_bias", nn.initializers.zeros, (3,))
+        x = _at_least_float32(x) + self.param("output_bias", nn.initializers.zeros, (3,))
         return gain * x
+
+
+def _at_least_float32(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def check_side(height: int, width: int) -> None:
