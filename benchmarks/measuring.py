@@ -1,22 +1,146 @@
-"""What the benchmarks share: where and with what they measured."""
+"""What the benchmarks share: weights, clocks, counts, and where and with what they measured."""
 
 import json
+import math
 import os
 import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 import nstjax
+from nstjax.errors import NstjaxError
 from nstjax.files import write_whole
+from nstjax.images import resize_image
+from nstjax.vgg import Weights, load_weights
+from nstjax.vgg.layers import kernel_shapes
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+_PEAK_SIDE = {"cpu": 2048}  # of the matrices; enough for all cores to be busy
 
 
 def save_json(path: Path, **found: Any) -> None:
     """Writes results beside the machine and the versions that gave them."""
-    machine = {"platform": platform.platform(), "cores": os.cpu_count()}
+    machine = {
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "device": jax.devices()[0].device_kind,
+    }
     versions = {"python": platform.python_version(), "nstjax": nstjax.__version__}
     versions |= {name: version(name) for name in LIBRARIES}
     data = {"machine": machine, "versions": versions, **found}
     write_whole(path, json.dumps(data, indent=2).encode())
+
+
+def processor() -> str:
+    """The processor's name, and its widest vectors where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    about = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        about[name.strip()] = value.strip()
+    vectors = [name for name in ("avx512f", "avx2") if name in about.get("flags", "").split()]
+    return " ".join([about.get("model name", platform.processor()), *vectors[:1]])
+
+
+def find_weights(network: str) -> Weights:
+    """Real weights if they are on this machine, seeded random ones otherwise."""
+    os.environ["NSTJAX_OFFLINE"] = "1"
+    try:
+        return load_weights(network)
+    except NstjaxError:
+        rng = np.random.default_rng(0)
+        params = {
+            layer: {
+                "kernel": rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape).astype("float32"),
+                "bias": np.zeros(shape[-1], np.float32),
+            }
+            for layer, shape in kernel_shapes(network).items()
+        }
+        return Weights(network, "caffe", params, top=False, sha256="random")
+
+
+def smooth_pictures(count: int, height: int, width: int) -> np.ndarray:
+    """Smooth pictures of seeded noise: how long work takes does not depend on what they show."""
+    coarse = np.random.default_rng(0).random((count, 1, 8, 8, 3), np.float32)
+    return np.concatenate([resize_image(picture, height, width) for picture in coarse])
+
+
+def clock(run: Callable[[], Any]) -> float:
+    """Seconds until what a call returns is there."""
+    begin = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - begin
+
+
+def peak_gflops(dtype: str, repeats: int = 7) -> float:
+    """What the device reaches in a product of two large matrices: 1e9 operations a second."""
+    side = _PEAK_SIDE.get(jax.default_backend(), 8192)
+    matrix = jnp.ones((side, side), dtype)
+    product = jax.jit(jnp.matmul)
+    product(matrix, matrix).block_until_ready()
+    seconds = [clock(lambda: product(matrix, matrix)) for _ in range(repeats)]
+    return 2 * side**3 / statistics.median(seconds) / 1e9
+
+
+def direct_gflop(function: Callable, *arguments: Any) -> float:
+    """1e9 operations that a function's convolutions and products take by direct algorithms."""
+    before = os.environ.get("NSTJAX_CONV")
+    os.environ["NSTJAX_CONV"] = "direct"
+    try:
+        return 2 * _multiplications(jax.make_jaxpr(function)(*arguments).jaxpr) / 1e9
+    finally:
+        del os.environ["NSTJAX_CONV"]
+        if before is not None:
+            os.environ["NSTJAX_CONV"] = before
+
+
+def _multiplications(program: Any) -> int:
+    total = 0
+    for equation in program.eqns:
+        shapes = [variable.aval for variable in equation.invars]
+        if equation.primitive.name == "conv_general_dilated":
+            kernel, result = shapes[1], equation.outvars[0].aval
+            outputs = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+            # Zeros between the pixels cost a good algorithm nothing.
+            dilation = math.prod(equation.params["lhs_dilation"])
+            total += result.size * kernel.size // outputs // dilation
+        elif equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            total += equation.outvars[0].aval.size * math.prod(
+                shapes[0].shape[axis] for axis in contracted
+            )
+        total += sum(map(_multiplications, _inner(equation.params)))
+    return total
+
+
+def _inner(params: dict[str, Any]) -> Iterator[Any]:
+    for value in params.values():
+        for part in value if isinstance(value, tuple | list) else [value]:
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns"):
+                yield part
+
+
+def peak_memory() -> dict[str, Any]:
+    """The peak memory of this process so far, in MiB, and whose memory that is."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return {"peak_mib": stats["peak_bytes_in_use"] / 2**20, "peak_of": "device"}
+    import resource  # absent on Windows
+
+    unit = 1 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak_mib": peak / 2**20, "peak_of": "process"}

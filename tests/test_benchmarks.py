@@ -7,8 +7,14 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import pytest
+
+from nstjax.ops import conv3x3
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+from measuring import direct_gflop  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 
 def run_benchmark(name, arguments, folder):
@@ -39,24 +45,85 @@ def test_startup(tmp_path):
     assert [line.count("|") for line in table] == [4, 4, 4]
 
 
-def test_gatys_step(tmp_path):
-    arguments = "--sizes 32 --networks vgg16 --optimizers adam lbfgs --steps 2"
-    table, data = run_benchmark("gatys_step.py", arguments.split(), tmp_path)
-    assert data["recipe"] == "tensorflow"
-    adam, lbfgs = data["results"]
-    for result, optimizer in ((adam, "adam"), (lbfgs, "lbfgs")):
-        settings = {"network": "vgg16", "size": 32, "precision": "float32", "steps": 2}
-        assert result.items() >= {**settings, "optimizer": optimizer, "weights": "random"}.items()
+def test_step(tmp_path):
+    arguments = "--works pixels paint --sizes 32 --networks vgg16 --steps 2"
+    table, data = run_benchmark("step.py", arguments.split(), tmp_path)
+    assert data["recipes"] == {"pixels": "tensorflow", "train": "nstjax"}
+    for result in data["results"]:
         assert 0 < result["min_s"] <= result["median_s"] <= result["max_s"]
         assert result["compile_s"] > 0
-        # VGG16's convolutions alone take 56 MiB.
-        assert 56 < result["peak_mib"] < 16_000
-    assert adam["evaluations_per_step"] == 1
-    assert lbfgs["evaluations_per_step"] >= 1
+        assert result["peak_gflops"] > 0
+        assert result["share"] == pytest.approx(
+            result["gflop"] * result["evaluations"] / result["median_s"] / result["peak_gflops"]
+        )
+        assert 100 < result["peak_mib"] < 16_000
+    adam, lbfgs, paint = data["results"]
+    assert adam["evaluations"] == paint["evaluations"] == 1
+    assert lbfgs["evaluations"] >= 1
+    assert adam["gflop"] == lbfgs["gflop"]
     header, *rows = table
-    assert header.split()[:2] == ["network", "size"]
-    assert [row.split()[:5] for row in rows] == [
-        ["vgg16", "32", "float32", "adam", "random"],
-        ["vgg16", "32", "float32", "lbfgs", "random"],
+    assert header.split()[:3] == ["work", "variant", "size"]
+    assert [row.split()[:4] for row in rows[:2]] == [
+        ["pixels", "vgg16", "adam", "32"],
+        ["pixels", "vgg16", "lbfgs", "32"],
     ]
     assert {len(line) for line in (header, *rows)} == {len(header)}
+
+
+@pytest.mark.long
+def test_training_step(tmp_path):
+    arguments = "--works train --sizes 32 --batches 2 --steps 2"
+    _, data = run_benchmark("step.py", arguments.split(), tmp_path)
+    (train,) = data["results"]
+    assert train["batch"] == 2
+    assert train["evaluations"] == 1
+
+
+def test_operations_counted(rng):
+    """By hand: a convolution's, both its gradients', and a product's."""
+    x, kernel = rng.random((2, 5, 6, 3)), rng.random((3, 3, 3, 7))
+
+    def total(x, kernel):
+        return jnp.sum(conv3x3(x, kernel) ** 2)
+
+    convolution = 2e-9 * 2 * 5 * 6 * 3 * 3 * 3 * 7
+    assert direct_gflop(total, x, kernel) == pytest.approx(convolution)
+    both = jax.grad(total, argnums=(0, 1))
+    assert direct_gflop(both, x, kernel) == pytest.approx(3 * convolution)
+    product = direct_gflop(lambda a: (a @ a.T).sum(), rng.random((4, 5)))
+    assert product == pytest.approx(2e-9 * 4 * 4 * 5)
+
+
+def test_peers(tmp_path):
+    """This package's side alone: the others need not be there."""
+    arguments = "--works pixels-32 paint-32x24 --sides nstjax --rounds 2"
+    table, data = run_benchmark("peers.py", arguments.split(), tmp_path)
+    assert [result["work"] for result in data["results"]] == ["pixels-32", "paint-32x24"]
+    for result in data["results"]:
+        assert len(result["seconds"]) == 2
+        assert result["ratio"] == 1
+        assert result["peak_mib"] > 100
+    assert len(table) == 4
+
+
+def test_performance(tmp_path):
+    """The section is made of the files there are, and nothing else of the README changes."""
+    peers = [
+        {"work": "pixels-8", "side": side, "seconds": times, "median_s": times[1], "peak_mib": 10.0}
+        for side, times in {"nstjax": [1.0, 2.0, 3.0], "torch": [4.0, 4.0, 4.0]}.items()
+    ]
+    about = {"machine": {"cores": 2, "processor": "one"}, "versions": {"jax": "1", "flax": "2"}}
+    (tmp_path / "peers.json").write_text(json.dumps({**about, "results": peers}))
+    readme = tmp_path / "README.md"
+    readme.write_text(
+        "# Title\n<!-- made by benchmarks/performance.py -->\nold\n"
+        "<!-- end of what is made -->\nrest\n"
+    )
+    command = [sys.executable, BENCHMARKS / "performance.py", "--readme", readme]
+    subprocess.run([*command, "--results", tmp_path], check=True)
+    text = readme.read_text()
+    assert text.startswith("# Title\n<!-- made")
+    assert text.endswith("<!-- end of what is made -->\nrest\n")
+    assert "old" not in text
+    assert "| pixels-8 | 2 s | 4 s (torch) | **0.50** (0.25–0.75) |" in text
+    assert "2 cores, one; jax 1" in text

@@ -1,0 +1,126 @@
+"""Writes the README's section on performance from the files that the benchmarks wrote.
+
+Usage: python benchmarks/performance.py [--results benchmarks/results] [--readme README.md]
+
+Reads `peers.json`, `step.json` and `startup.json`, those that are there, and replaces what stands
+between the two markers in the README. Numbers there are never typed.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from nstjax.files import write_whole
+
+BEGIN, END = "<!-- made by benchmarks/performance.py -->", "<!-- end of what is made -->"
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Reads the command line and the results, and writes the section."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    options = parser.parse_args()
+    readme = options.readme.read_text(encoding="utf-8")
+    before, _, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"{options.readme} has no lines {BEGIN} and {END}")
+    section = "\n\n".join(sections(options.results))
+    write_whole(options.readme, f"{before}{BEGIN}\n\n{section}\n\n{END}{after}".encode())
+
+
+def sections(folder: Path) -> Iterator[str]:
+    """The parts of the section, one for each file that is there."""
+    for name, make in MAKERS.items():
+        path = folder / f"{name}.json"
+        if path.exists():
+            data = json.loads(path.read_text())
+            yield f"{make(data)}\n\n*{about(data)}: `benchmarks/{name}.py`.*"
+
+
+def about(data: dict[str, Any]) -> str:
+    """With what, and on what, the numbers were measured."""
+    machine, versions = data["machine"], {**data["versions"], **data.get("peers", {})}
+    shown = [f"{name} {v}" for name, v in versions.items() if name in SHOWN_VERSIONS]
+    return f"{machine['cores']} cores, {machine['processor']}; {', '.join(shown)}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def peers(data: dict[str, Any]) -> str:
+    """Each piece of work: this package beside the faster of the others."""
+    rows = []
+    for name, group in groupby(data["results"], key=lambda result: result["work"]):
+        sides = list(group)
+        own = next(side for side in sides if side["side"] == "nstjax")
+        others = [side for side in sides if not side["side"].startswith("nstjax")]
+        best = min(others, key=lambda side: side["median_s"])
+        leanest = min(others, key=lambda side: side["peak_mib"])
+        for side in (s for s in sides if s["side"].startswith("nstjax")):
+            ratios = [a / b for a, b in zip(side["seconds"], best["seconds"], strict=True)]
+            spread = f"({min(ratios):.2f}–{max(ratios):.2f})"
+            rows.append(
+                [
+                    f"{name}{side['side'].removeprefix('nstjax')}",
+                    seconds(side["median_s"]),
+                    f"{seconds(best['median_s'])} ({best['side']})",
+                    f"**{statistics.median(ratios):.2f}** {spread}",
+                    f"{own['peak_mib']:.0f} MiB",
+                    f"{leanest['peak_mib']:.0f} MiB ({leanest['side']})",
+                ]
+            )
+    head = ["work", "nstjax", "fastest peer", "ratio (spread)", "memory", "leanest peer's"]
+    return table(head, rows)
+
+
+def step(data: dict[str, Any]) -> str:
+    """Each configuration, and how the time grows with the picture."""
+    rows = []
+    for result in data["results"]:
+        rows.append(
+            [
+                f"{result['work']}, {result['variant']}",
+                f"{result['batch']} × {result['size']}²",
+                seconds(result["median_s"]),
+                f"{result['compile_s']:.1f} s",
+                f"{result['peak_mib']:.0f} MiB",
+                f"{result['share']:.2f}",
+            ]
+        )
+    head = ["step", "pictures", "time", "compilation", "peak memory", "share of matrix peak"]
+    return table(head, rows)
+
+
+def startup(data: dict[str, Any]) -> str:
+    """Whole processes."""
+    rows = [
+        [result["command"], f"{result['cold_s']:.1f} s", f"{result['warm_s']:.1f} s"]
+        for result in data["results"]
+    ]
+    return table(["whole process", "nothing compiled yet", "compiled before"], rows)
+
+
+def seconds(value: float) -> str:
+    """Three digits."""
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+MAKERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "peers": peers,
+    "step": step,
+    "startup": startup,
+}
+SHOWN_VERSIONS = ("python", "jax", "torch", "tensorflow")
+
+if __name__ == "__main__":
+    main()

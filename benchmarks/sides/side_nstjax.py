@@ -1,0 +1,114 @@
+"""The work in this package, by the programs that its two routes run."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from work import Run, Work, serve
+
+from nstjax import objective
+from nstjax.fast.network import paint_clipped
+from nstjax.fast.parallel import make_parallel_step, one_of, replicate, split
+from nstjax.fast.recipes import get_training_recipe
+from nstjax.fast.settings import Architecture
+from nstjax.fast.trainer import first_state
+from nstjax.gatys.chunk import run_chunk
+from nstjax.gatys.steps import first_state as first_pixels
+from nstjax.gatys.steps import rates_of
+from nstjax.recipes import get_recipe
+from nstjax.settings import ObjectiveSettings
+from nstjax.vgg import Weights
+
+
+def weights_of(work: Work) -> Weights:
+    """VGG19's weights."""
+    return Weights("vgg19", "caffe", work.group("vgg"), top=False, sha256="0" * 64)
+
+
+def params_of(work: Work) -> dict:
+    """The style network's parameters."""
+    return {name: arrays.get("value", arrays) for name, arrays in work.group("network").items()}
+
+
+def targets(work: Work, recipe: ObjectiveSettings) -> tuple[objective.Structure, objective.Inputs]:
+    """The objective; without a content image, which in training is the batch's."""
+    weights = weights_of(work)
+    structure = objective.structure_of(recipe, weights.preprocessing)
+    params = objective.network_params(recipe, weights)
+    style = objective.style_targets(structure, params, jnp.asarray(work.arrays["style"]))
+    found = objective.Targets({}, style)
+    return structure, objective.Inputs(params, found, objective.weights_of(recipe))
+
+
+def pixels(work: Work) -> Run:
+    """Steps of Adam on the picture, in one chunk."""
+    recipe = get_recipe(work.settings["recipe"])
+    structure, inputs = targets(work, recipe)
+    content = jnp.asarray(work.arrays["content"])
+    features = objective.content_targets(structure, inputs.params, content)
+    inputs = inputs._replace(targets=inputs.targets._replace(content=features))
+    rates, count = rates_of(recipe), jnp.int32(work.steps)
+    state = first_pixels(recipe, content * recipe.pixel_range, rates)
+
+    def chunk(steps: jax.Array) -> jax.Array:
+        nonlocal state
+        state, records = run_chunk(
+            structure, recipe.optimizer, recipe.history_size, inputs, rates, state, steps
+        )
+        return records.total
+
+    chunk(jnp.int32(1))  # a run begins by evaluating its start, which is no step
+
+    # The others report the objective before a step, a chunk that after it.
+    def run() -> float:
+        before = float(state.total)
+        totals = [before, *np.asarray(chunk(count))[: work.steps]]
+        return float(totals[-2])
+
+    return run
+
+
+def paint(work: Work) -> Run:
+    """Forward passes."""
+    architecture = Architecture(**work.settings["architecture"])
+    params = jax.tree.map(jnp.asarray, params_of(work))
+    image = jnp.asarray(work.arrays["content"])
+
+    def run() -> float:
+        pictures = [
+            np.asarray(paint_clipped(architecture, "float32", params, image))
+            for _ in range(work.steps)
+        ]
+        return float(pictures[-1].mean())
+
+    return run
+
+
+def train(work: Work) -> Run:
+    """Steps of Adam on the network, on all devices."""
+    batch = work.arrays["content"]
+    recipe = dataclasses.replace(
+        get_training_recipe(work.settings["recipe"]),
+        architecture=Architecture(**work.settings["architecture"]),
+        batch_size=len(batch),
+        precision="float32",
+    )
+    structure, inputs = targets(work, recipe)
+    step = make_parallel_step(recipe, structure)
+    state = replicate(first_state(recipe, params_of(work)))
+    inputs, go_on = replicate(inputs), np.zeros(jax.local_device_count(), np.float32)
+
+    def run() -> float:
+        nonlocal state
+        value = 0.0
+        for _ in range(work.steps):
+            state, metrics = step(state, split(batch), inputs, go_on)
+            value = float(one_of(metrics)["total"])
+        return value
+
+    return run
+
+
+if __name__ == "__main__":
+    serve({"pixels": pixels, "paint": paint, "train": train})

@@ -1,0 +1,84 @@
+"""What the sides of a comparison share: the work they are given, and how they are asked to do it.
+
+A side is a program of its own, so that nothing of another is in its way. It reads the work from a
+folder, does it once, and says what came out and how long that took, compilation included; then it
+does it again for every line it reads, and says how long that took. At the end it says how much
+memory it took. One line of JSON each.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+# Does the work once and returns a number by which sides can be compared.
+Run = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work.
+
+    Attributes:
+        kind: `"pixels"` (steps of Adam on a picture), `"paint"` (a style network's forward pass)
+            or `"train"` (steps of Adam on a style network).
+        steps: how many steps make one run.
+        settings: of the objective and of the network, as their sources write them.
+        arrays: float32; `vgg/LAYER/…` and `network/LAYER/…`, kernels HWIO; `content` and `style`,
+            NHWC in [0, 1].
+    """
+
+    kind: str
+    steps: int
+    settings: dict[str, Any]
+    arrays: Arrays
+
+    def save(self, folder: Path) -> None:
+        """Writes the work where a side finds it."""
+        np.savez(folder / "arrays.npz", allow_pickle=False, **self.arrays)
+        words = {"kind": self.kind, "steps": self.steps, "settings": self.settings}
+        (folder / "work.json").write_text(json.dumps(words))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Work":
+        """Reads it."""
+        with np.load(folder / "arrays.npz") as arrays:
+            loaded = {name: arrays[name] for name in arrays.files}
+        return cls(**json.loads((folder / "work.json").read_text()), arrays=loaded)
+
+    def group(self, prefix: str) -> dict[str, Arrays]:
+        """The arrays of a network, by layer and name."""
+        found: dict[str, Arrays] = {}
+        for path, array in self.arrays.items():
+            head, *rest = path.split("/")
+            if head == prefix:
+                layer, name = rest
+                found.setdefault(layer, {})[name] = array
+        return found
+
+
+def serve(makers: dict[str, Callable[[Work], Run]]) -> None:
+    """Does the work that the first argument names, as often as it is asked to."""
+    work = Work.load(Path(sys.argv[1]))
+    begin = time.perf_counter()
+    run = makers[work.kind](work)
+    value = run()
+    say(value=value, first_s=time.perf_counter() - begin)
+    for _ in sys.stdin:
+        begin = time.perf_counter()
+        run()
+        say(seconds=(time.perf_counter() - begin) / work.steps)
+    unit = 1 if sys.platform == "darwin" else 2**10
+    say(peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+
+
+def say(**words: Any) -> None:
+    """Answers."""
+    print(json.dumps(words), flush=True)
