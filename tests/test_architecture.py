@@ -29,7 +29,7 @@ ORDER = (
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms.split()}
 # Libraries that one room, or a few modules of one, keep to themselves.
 ONLY_IN = {
-    "flax": {"vgg", "fast.network"},
+    "flax": {"vgg", "fast.layers", "fast.johnson", "fast.subpixel"},
     "PIL": {"images"},
     "tifffile": {"images"},
     "h5py": {"vgg"},

@@ -4,6 +4,7 @@ What it paints is compared with PyTorch's in test_fast_trainer.py.
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +23,27 @@ SIZES = [(16, 16), (17, 30), (18, 19), (33, 16), (35, 57), (16, 202)]
 IMAGE = inputs.picture(16, 18)  # one size: few programs to compile
 PARAMS = inputs.nested(inputs.style_network_params(False, NARROW.width))
 
+SUBPIXEL = dataclasses.replace(NARROW, design="subpixel")
+VARIANTS = [NARROW, dataclasses.replace(NARROW, upsampling="transpose"), SUBPIXEL]
+
 painted = jax.jit(paint, static_argnums=0, static_argnames="dtype")
 
 
 def initial(architecture):
     """The shapes of the parameters that a network starts with, nothing computed."""
     return jax.eval_shape(lambda key: init_params(architecture, key), jax.random.key(0))
+
+
+def random_params(architecture):
+    """Parameters with which every layer does something."""
+    rng = np.random.default_rng(0)
+
+    def draw(leaf):
+        if leaf.ndim == 1:
+            return rng.uniform(0.2, 1, leaf.shape).astype(np.float32)
+        return rng.normal(0, np.prod(leaf.shape[:3]) ** -0.5, leaf.shape).astype(np.float32)
+
+    return jax.tree.map(draw, initial(architecture))
 
 
 def shapes(tree):
@@ -37,20 +53,20 @@ def shapes(tree):
     }
 
 
-@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
-def test_the_picture_keeps_its_size(upsampling):
-    architecture = dataclasses.replace(NARROW, upsampling=upsampling)
+@pytest.mark.parametrize("architecture", VARIANTS)
+def test_the_picture_keeps_its_size(architecture):
+    params = initial(architecture)
     for height, width in SIZES:
         image = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
-        result = jax.eval_shape(lambda image: paint(architecture, PARAMS, image), image)
+        result = jax.eval_shape(partial(paint, architecture), params, image)
         assert (result.shape, result.dtype) == (image.shape, jnp.float32)
 
 
-@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
-def test_odd_sizes_are_painted_to_the_border(upsampling):
-    architecture = dataclasses.replace(NARROW, upsampling=upsampling)
+@pytest.mark.parametrize("architecture", VARIANTS)
+def test_odd_sizes_are_painted_to_the_border(architecture):
+    params = random_params(architecture)
     image = inputs.picture(17, 30)
-    moved = painted(architecture, PARAMS, image) - painted(architecture, PARAMS, 1 - image)
+    moved = painted(architecture, params, image) - painted(architecture, params, 1 - image)
     assert np.isfinite(moved).all()
     border = np.concatenate([moved[0, 0], moved[0, -1], moved[0, :, 0], moved[0, :, -1]])
     assert (np.abs(border).max(axis=-1) > 1e-4).all()
@@ -76,6 +92,28 @@ def test_layers_are_johnsons(norm_last, upsampling):
     golden = inputs.style_network_params(norm_last)
     assert shapes(params) == {name: array.shape for name, array in golden.items()}
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
+
+
+def test_layers_of_the_subpixel_design():
+    kernels = {
+        name.removesuffix("/kernel"): shape
+        for name, shape in shapes(initial(Architecture(design="subpixel"))).items()
+        if name.endswith("kernel")
+    }
+    blocks = {f"residual{k}_conv{i}": (3, 3, 128, 128) for k in (1, 2, 3, 4) for i in (1, 2)}
+    assert kernels == blocks | {
+        "conv1": (3, 3, 48, 64),
+        "conv2": (3, 3, 64, 128),
+        "up": (3, 3, 128, 64),
+        "fine_conv1": (3, 3, 64, 64),
+        "fine_conv2": (3, 3, 64, 64),
+        "output": (3, 3, 64, 48),
+    }
+
+
+def test_upsampling_is_johnsons():
+    with pytest.raises(NstjaxError, match=r"transpose.*for design 'johnson'"):
+        Architecture(design="subpixel", upsampling="transpose")
 
 
 @pytest.mark.parametrize(
@@ -155,15 +193,20 @@ def test_borders_are_reflected():
     assert np.ptp(painted(frame, PARAMS, image), axis=(1, 2)).max() > 1e-2
 
 
-def test_pictures_of_a_batch_know_nothing_of_each_other():
-    batch = inputs.batch(16, 18)
-    alone = [painted(NARROW, PARAMS, batch[i : i + 1]) for i in range(2)]
-    np.testing.assert_allclose(painted(NARROW, PARAMS, batch), np.concatenate(alone), atol=1e-5)
+@pytest.mark.parametrize("architecture", [NARROW, SUBPIXEL])
+def test_pictures_of_a_batch_know_nothing_of_each_other(architecture):
+    batch, params = inputs.batch(16, 18), random_params(architecture)
+    alone = [painted(architecture, params, batch[i : i + 1]) for i in range(2)]
+    np.testing.assert_allclose(
+        painted(architecture, params, batch), np.concatenate(alone), atol=1e-5
+    )
 
 
-def test_bfloat16_is_near_and_comes_back_as_float32():
-    exact = painted(NARROW, PARAMS, IMAGE)
-    rough = painted(NARROW, PARAMS, IMAGE, dtype="bfloat16")
+@pytest.mark.parametrize("architecture", [NARROW, SUBPIXEL])
+def test_bfloat16_is_near_and_comes_back_as_float32(architecture):
+    params = random_params(architecture)
+    exact = painted(architecture, params, IMAGE)
+    rough = painted(architecture, params, IMAGE, dtype="bfloat16")
     assert rough.dtype == jnp.float32
     difference = np.abs(rough - exact)
     assert 1e-5 < difference.mean() < 0.02

@@ -392,6 +392,7 @@ def test_settings_are_frozen():
 
 def test_the_command_line_offers_what_has_a_help_text():
     assert [field.name for field in offered_fields(Architecture)] == [
+        "design",
         "upsampling",
         "output",
         "width",

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from nstjax.errors import NstjaxError
 from nstjax.settings import PRECISIONS, TINY, ObjectiveSettings, check_settings, setting
 from nstjax.vgg import MEAN_COLOUR
 
+DESIGNS = ("johnson", "subpixel")
 UPSAMPLINGS = ("nearest", "transpose")
 OUTPUTS = ("tanh", "sigmoid", "linear")
 WEIGHTINGS = ("absolute", "relative")
@@ -20,6 +22,7 @@ class Architecture:
         NstjaxError: if a value is out of range or a name unknown.
     """
 
+    design: str = setting("johnson", help="the style network's layers", choices=DESIGNS)
     upsampling: str = setting(
         "nearest",
         help="how the network enlarges: pixels repeated, or transposed convolution",
@@ -32,12 +35,15 @@ class Architecture:
     output_gain: float = setting(1.0, least=TINY)
     norm_last: bool = False  # whether the last convolution, too, is normalised
     norm_epsilon: float = setting(1e-5, least=TINY)
-    width: float = setting(
-        1.0, help="multiplies the numbers of channels, 32, 64 and 128", least=1 / 32, most=8
-    )
+    width: float = setting(1.0, help="multiplies the numbers of channels", least=1 / 32, most=8)
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.design != "johnson" and self.upsampling != "nearest":
+            raise NstjaxError(
+                f"upsampling {self.upsampling!r} is for design 'johnson', not {self.design!r}: "
+                "set one of the two otherwise"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

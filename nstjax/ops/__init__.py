@@ -5,6 +5,7 @@ from nstjax.ops.downsample import conv3x3_stride2
 from nstjax.ops.large_kernels import conv_few_inputs, conv_few_outputs
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.pooling import max_pool2x2
+from nstjax.ops.shuffle import pixel_shuffle, pixel_unshuffle
 from nstjax.ops.upsample import upsample_conv3x3
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "conv_few_inputs",
     "conv_few_outputs",
     "max_pool2x2",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "reflect_pad",
     "transform_frozen",
     "upsample_conv3x3",

@@ -1,0 +1,72 @@
+"""Johnson's style network."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from nstjax.fast.layers import StyleModule
+from nstjax.ops import (
+    conv3x3_stride2,
+    conv_few_inputs,
+    conv_few_outputs,
+    reflect_pad,
+    upsample_conv3x3,
+)
+
+RESIDUAL_BLOCKS = 5
+
+
+def transposed_conv3x3(x: Array, kernel: Array) -> Array:
+    """Doubles height and width by a transposed convolution with stride 2."""
+    return jax.lax.conv_transpose(
+        x,
+        kernel,
+        (2, 2),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+    )
+
+
+_ENLARGE = {"nearest": upsample_conv3x3, "transpose": transposed_conv3x3}
+
+
+class Johnson(StyleModule):
+    """Johnson's network, with instance norm and reflection padding.
+
+    9×9 to 32 channels, 3×3 to 64 and 128 at half and a quarter of the size, five residual blocks
+    of 128, two enlargements to 64 and 32, and 9×9 to the three colours. Odd sizes are cut back on
+    the way up, so that the picture keeps its size.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from nstjax.fast import Architecture
+        >>> network = Johnson(Architecture(width=0.25))
+        >>> image = jnp.zeros((1, 17, 30, 3))
+        >>> network.apply(network.init(jax.random.key(0), image), image).shape
+        (1, 17, 30, 3)
+
+    Source: Johnson, Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and
+    Super-Resolution", 2016, and its supplement; instance norm from Ulyanov, Vedaldi and Lempitsky,
+    "Instance Normalization: The Missing Ingredient for Fast Stylization", 2016. Unlike the
+    paper's, residual blocks keep their size, and convolutions that a norm follows have no bias,
+    which the norm would take away again.
+    """
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
+        """Paints pictures of at least 16 pixels a side: RGB in [0, 1] to the same, not clipped."""
+        height, width = image.shape[1:3]
+        narrow, middle, wide = map(self.scaled, (32, 64, 128))
+        layer = self.normalized
+        x = nn.relu(layer("conv1", conv_few_inputs, reflect_pad(image, 4), narrow, size=9))
+        x = nn.relu(layer("conv2", conv3x3_stride2, reflect_pad(x, 1), middle))
+        x = nn.relu(layer("conv3", conv3x3_stride2, reflect_pad(x, 1), wide))
+        for block in range(1, RESIDUAL_BLOCKS + 1):
+            x = self.residual(f"residual{block}", x)
+        enlarge = _ENLARGE[self.architecture.upsampling]
+        for name, channels, scale in (("up1", middle, 2), ("up2", narrow, 1)):
+            x = nn.relu(layer(name, enlarge, x, channels))
+            x = x[:, : -(-height // scale), : -(-width // scale)]
+        return self.colours(self.output(conv_few_outputs, reflect_pad(x, 4), 3, size=9))

@@ -1,0 +1,115 @@
+"""What style networks are built of: normalised convolutions, residual blocks, the last curve."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from jaxtyping import Array, Float
+
+from nstjax.fast.settings import Architecture
+from nstjax.ops import conv3x3, reflect_pad
+
+Algorithm = Callable[[Array, Array], Array]  # of a picture and a kernel, as in `nstjax.ops`
+
+# Of the first parameters: training starts from a grey picture, not from glaring colours, which a
+# tanh holds on to, and from residual blocks that do nothing yet.
+_OUTPUT_SPREAD, _RESIDUAL_GAIN = 0.1, 0.0
+_CURVES: dict[str, Callable[[Array, float], Array]] = {
+    "tanh": lambda x, scale: 0.5 + scale * jnp.tanh(x),
+    "sigmoid": lambda x, scale: nn.sigmoid(x),
+    "linear": lambda x, scale: scale * x,
+}
+valid_conv3x3 = partial(conv3x3, padding="VALID")
+
+
+class Conv(nn.Module):
+    """A convolution without bias, on one of `nstjax.ops`' algorithms; float32 or wider.
+
+    Attributes:
+        algorithm: of the picture and the kernel.
+        channels: of the result.
+        size: of the kernel, in pixels.
+        dtype: what it computes in.
+        gain: of the first kernel.
+    """
+
+    algorithm: Algorithm
+    channels: int
+    size: int
+    dtype: str
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n a b o"]:
+        """Convolves."""
+        shape = (self.size, self.size, x.shape[-1], self.channels)
+        init = nn.initializers.variance_scaling(self.gain**2, "fan_avg", "uniform")
+        kernel = self.param("kernel", init, shape)
+        x, kernel = promote_dtype(x, kernel, dtype=jnp.dtype(self.dtype))
+        y = self.algorithm(x, kernel)
+        return y.astype(jnp.promote_types(y.dtype, jnp.float32))
+
+
+class StyleModule(nn.Module):
+    """What the designs of style networks share.
+
+    Attributes:
+        architecture: the variant.
+        dtype: what convolutions compute in; their sums, the norms and the picture are float32, or
+            float64 like it.
+    """
+
+    architecture: Architecture = Architecture()
+    dtype: str = "float32"
+
+    def scaled(self, channels: int) -> int:
+        """A number of channels, by the architecture's width."""
+        return max(1, round(channels * self.architecture.width))
+
+    def normalized(
+        self,
+        name: str,
+        algorithm: Algorithm,
+        x: Float[Array, "n h w i"],
+        channels: int,
+        *,
+        size: int = 3,
+        gain: float = 1.0,
+    ) -> Float[Array, "n a b o"]:
+        """Convolves, and normalises each picture's channels, to a spread of `gain` at first."""
+        x = Conv(algorithm, channels, size, self.dtype, name=name)(x)
+        # The fast variance, Flax's default, cancels catastrophically where the mean is large.
+        norm = nn.InstanceNorm(
+            epsilon=self.architecture.norm_epsilon,
+            use_fast_variance=False,
+            dtype=x.dtype,
+            scale_init=nn.initializers.constant(gain),
+            name=f"{name}_norm",
+        )
+        return norm(x)
+
+    def residual(self, name: str, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """Adds to a picture what two convolutions make of it."""
+        channels = x.shape[-1]
+        y = nn.relu(self.normalized(f"{name}_conv1", valid_conv3x3, reflect_pad(x, 1), channels))
+        return x + self.normalized(
+            f"{name}_conv2", valid_conv3x3, reflect_pad(y, 1), channels, gain=_RESIDUAL_GAIN
+        )
+
+    def output(
+        self, algorithm: Algorithm, x: Float[Array, "n h w i"], channels: int, *, size: int
+    ) -> Float[Array, "n a b o"]:
+        """The last convolution, before its bias."""
+        if self.architecture.norm_last:
+            return self.normalized("output", algorithm, x, channels, size=size)
+        spread = _OUTPUT_SPREAD / self.architecture.output_gain
+        return Conv(algorithm, channels, size, self.dtype, spread, name="output")(x)
+
+    def colours(self, x: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
+        """What the last convolution gives, to RGB."""
+        if not self.architecture.norm_last:
+            bias = self.param("output_bias", nn.initializers.zeros, (3,))
+            x = self.architecture.output_gain * (x + bias)
+        return _CURVES[self.architecture.output](x, self.architecture.output_scale)
