@@ -13,9 +13,9 @@ from nstjax.ops.direct import direct, direct_kernel_gradient, turned
 # How many rows and columns of zeros a padding puts around the picture.
 PADS = {"SAME": 1, "VALID": 0}
 # From how many results per channel on Winograd's algorithm is worth it, by the smaller number of
-# channels, from benchmarks/convolutions.py --grid on two x86-64 cores. It is faster for fewer too,
+# channels, from benchmarks/layers.py --grid on two x86-64 cores. It is faster for fewer too,
 # down to a hundred, but by less than its longer compilation costs.
-_WINOGRAD_FROM = {64: 4096, 128: 1024, 256: 256, 512: 128}
+WINOGRAD_FROM = {64: 4096, 128: 1024, 256: 256, 512: 128}
 
 Residuals = tuple[Array, Array, Array | None]
 
@@ -73,18 +73,18 @@ def transform_frozen(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"] 
     Returns:
         What `conv3x3` takes as `transformed`; None where no convolution would use it.
     """
-    worthwhile = min(kernel.shape[2:]) >= min(_WINOGRAD_FROM)
+    worthwhile = min(kernel.shape[2:]) >= min(WINOGRAD_FROM)
     if jax.default_backend() != "cpu" or not own_algorithms_allowed(kernel) or not worthwhile:
         return None
     return winograd.transform_kernel(kernel)
 
 
-def _winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
+def winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
     if not own_algorithms_allowed(x, kernel):
         return False
     results = x.shape[0] * (x.shape[1] + 2 * pad - 2) * (x.shape[2] + 2 * pad - 2)
     channels = min(kernel.shape[2:])
-    return any(channels >= c and results >= least for c, least in _WINOGRAD_FROM.items())
+    return any(channels >= c and results >= least for c, least in WINOGRAD_FROM.items())
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -95,7 +95,7 @@ def _conv(pad: int, frozen: bool, x: Array, kernel: Array, transformed: Array | 
 def _forward(
     pad: int, frozen: bool, x: Array, kernel: Array, transformed: Array | None
 ) -> tuple[Array, Residuals]:
-    if not _winograd_pays(x, kernel, pad):
+    if not winograd_pays(x, kernel, pad):
         transformed = None
     elif not frozen:
         # The gradient uses it again. On other platforms than the CPU nothing does, nor computes it.
