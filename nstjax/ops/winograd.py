@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 # Bytes of transformed tiles that are worked on at a time, so that they stay in the cache.
-STRIP_BYTES = 6 * 2**20
+STRIP_BYTES = 24 * 2**20
 
 _LOW, _HIGH = 2**-0.5, 2**0.5
 # The order of the points in this module, and the same points for a kernel turned by 180°.
