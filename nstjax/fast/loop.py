@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,10 @@ from nstjax.provenance import made_with
 
 Pixels = Float[np.ndarray, "n h w 3"]
 STOPPED = "stopped on request"
-_DIVERGED = "the loss was no longer finite"
+
+
+class _Diverged(Exception):
+    """The loss is not finite any more."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class Run:
         self._every = checkpoint_every
         self._named_broken = len(batches.broken)
         self._wants_to_stop = False
+        # Steps that the devices have begun and nobody has looked at yet.
+        self._pending: deque[tuple[int, ParallelMetrics]] = deque()
 
     def go(self, parallel_step: ParallelStep, inputs: Inputs) -> str:
         """Trains to the last step.
@@ -160,33 +166,40 @@ class Run:
         """
         self._begin = self._since = time.perf_counter()
         self._waited = self._batches.waited
-        steps, devices = self._recipe.steps, jax.local_device_count()
-        pending: list[tuple[int, ParallelMetrics]] = []
-        batch = split(self._next_batch()) if self.step < steps else None
-        stopped = ""
-        if batch is None and not self._files.style.exists():
+        batch, no_more = self._batch_for_next_step()
+        if batch is None and no_more is None and not self._files.style.exists():
             self._save(self._batches.get_state())  # there was no room for it, or it was lost since
-        while self.step < steps and not stopped:
-            stop = np.full(devices, self._wants_to_stop, np.float32)
-            self._state, metrics = parallel_step(self._state, batch, inputs, stop)
-            self.step += 1
-            position = self._batches.get_state()
-            no_more: NstjaxError | None = None
-            try:
-                batch = split(self._next_batch()) if self.step < steps else None
-            except NstjaxError as error:  # what is learned already is not lost with it
-                no_more = error
-            due = self.step == steps or self.step % self._every == 0 or no_more is not None
-            pending.append((self.step, metrics))
-            while pending and (len(pending) > 1 or due or stopped):
-                stopped = self._report(*pending.pop(0)) or stopped
-                if stopped.startswith(_DIVERGED):  # what is saved already is the last good state
-                    return stopped
-            if due or stopped:
-                self._save(position)
-            if no_more is not None:
-                raise no_more
-        return stopped if self.step < steps else ""
+        stopped = ""
+        try:
+            while batch is not None and not stopped:
+                stop = np.full(jax.local_device_count(), self._wants_to_stop, np.float32)
+                self._state, metrics = parallel_step(self._state, batch, inputs, stop)
+                self.step += 1
+                self._pending.append((self.step, metrics))
+                position = self._batches.get_state()
+                batch, no_more = self._batch_for_next_step()
+                due = batch is None or self.step % self._every == 0
+                stopped = self._report_all_but(0 if due else 1)
+                if due or stopped:
+                    stopped = self._report_all_but(0) or stopped
+                    self._save(position)
+        except _Diverged as error:  # what is saved already is the last good state
+            return str(error)
+        if no_more is not None:
+            raise no_more
+        return stopped if self.step < self._recipe.steps else ""
+
+    def _batch_for_next_step(self) -> tuple[Any, NstjaxError | None]:
+        """The next photographs on the devices; None after the last step, or why there are none.
+
+        Raised at once, the error would lose what has been learned since the last checkpoint.
+        """
+        if self.step >= self._recipe.steps:
+            return None, None
+        try:
+            return split(self._next_batch()), None
+        except NstjaxError as error:
+            return None, error
 
     def _next_batch(self) -> Pixels:
         """The next photographs; tells of broken ones, each once."""
@@ -196,13 +209,20 @@ class Run:
         self._named_broken = len(self._batches.broken)
         return batch
 
+    def _report_all_but(self, count: int) -> str:
+        """Reports what is pending, the last few excepted; returns why to end, empty if not to."""
+        stopped = ""
+        while len(self._pending) > count:
+            stopped = self._report(*self._pending.popleft()) or stopped
+        return stopped
+
     def _report(self, step: int, metrics: ParallelMetrics) -> str:
         """Logs a step once it is done; returns why the run is to end, empty if it is not."""
         values = {name: float(value) for name, value in one_of(metrics).items()}
         stop = values.pop("stop")
         if not all(map(math.isfinite, values.values())):
             self._files.log.flush()
-            return f"{_DIVERGED} in step {step}"
+            raise _Diverged(f"the loss was no longer finite in step {step}")
         self.metrics = values
         if step == self._first + 1:  # the first waited for compilation
             self._since, self._waited = time.perf_counter(), self._batches.waited

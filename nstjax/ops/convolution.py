@@ -80,6 +80,7 @@ def transform_frozen(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"] 
 
 
 def winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
+    """Tells whether `conv3x3` takes Winograd's algorithm, with `pad` zeros around the picture."""
     if not own_algorithms_allowed(x, kernel):
         return False
     results = x.shape[0] * (x.shape[1] + 2 * pad - 2) * (x.shape[2] + 2 * pad - 2)
