@@ -5,7 +5,7 @@ Usage: python benchmarks/step.py [--works pixels paint train] [--sizes 256 512] 
        [--json FILE]
 
     pixels  a step of the pixel route on an N×N picture, by optimiser and loss network
-    paint   a forward pass of the default style network and of Johnson's
+    paint   a forward pass of each design of style network
     train   a training step of the default recipe, by batch and number of devices
 
 Each configuration runs in a process of its own, so that its peak memory is its own: the device's
@@ -47,6 +47,7 @@ from nstjax.errors import NstjaxError
 from nstjax.fast import Architecture, get_training_recipe
 from nstjax.fast.network import init_params, paint_clipped
 from nstjax.fast.parallel import make_parallel_step, replicate, split
+from nstjax.fast.settings import DESIGNS
 from nstjax.fast.trainer import first_state as first_training_state
 from nstjax.fast.trainer import make_step
 from nstjax.gatys.chunk import evaluate_once, run_chunk
@@ -57,7 +58,7 @@ from nstjax.vgg.layers import CONVOLUTIONS
 
 RECIPES = {"pixels": "tensorflow", "train": "nstjax"}
 CHUNK_STEPS = 5
-ARCHITECTURES = {"johnson": Architecture()}
+ARCHITECTURES = {name: Architecture(design=name) for name in DESIGNS}
 COLUMNS = (
     *("work", "variant", "size", "batch", "devices", "precision", "compile_s", "median_s"),
     *("min_s", "max_s", "evaluations", "gflop", "share", "peak_mib"),

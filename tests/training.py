@@ -160,6 +160,7 @@ def _sharing() -> dict[str, Any]:
     }
 
 
+@functools.cache
 @jax.enable_x64(True)
 def exact_gradient() -> dict[str, np.ndarray]:
     """The gradient of a step on all devices of all processes in float64, by parameter.

@@ -1,6 +1,7 @@
 """The work in this package, by the programs that its two routes run."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 from work import Run, Work, serve
 
 from nstjax import objective
-from nstjax.fast.network import paint_clipped
+from nstjax.fast.network import init_params, paint_clipped
 from nstjax.fast.parallel import make_parallel_step, one_of, replicate, split
 from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.settings import Architecture
@@ -19,6 +20,8 @@ from nstjax.gatys.steps import rates_of
 from nstjax.recipes import get_recipe
 from nstjax.settings import ObjectiveSettings
 from nstjax.vgg import Weights
+
+DESIGN = sys.argv[2:]
 
 
 def weights_of(work: Work) -> Weights:
@@ -70,9 +73,13 @@ def pixels(work: Work) -> Run:
 
 
 def paint(work: Work) -> Run:
-    """Forward passes."""
-    architecture = Architecture(**work.settings["architecture"])
-    params = jax.tree.map(jnp.asarray, params_of(work))
+    """Forward passes, of Johnson's network or of the design that the command line names."""
+    if DESIGN:
+        architecture = Architecture(design=DESIGN[0])
+        params = init_params(architecture, jax.random.key(0))
+    else:
+        architecture = Architecture(**work.settings["architecture"])
+        params = jax.tree.map(jnp.asarray, params_of(work))
     image = jnp.asarray(work.arrays["content"])
 
     def run() -> float:
