@@ -154,7 +154,11 @@ def test_a_gain_multiplies_what_the_output_is_made_of():
         painted(half, PARAMS, IMAGE), painted(plain, PARAMS, IMAGE) / 2, rtol=1e-6
     )
     # It leaves the first picture as it is: its kernel is drawn larger.
-    first, larger = (init_params(a, jax.random.key(0))["output"]["kernel"] for a in (plain, half))
+    first, larger = (
+        # One layer alone: to compile the drawing of all takes ten seconds.
+        jax.jit(lambda key, a=a: init_params(a, key)["output"]["kernel"])(jax.random.key(0))
+        for a in (plain, half)
+    )
     np.testing.assert_allclose(larger, 2 * first, rtol=1e-6)
 
 
@@ -214,8 +218,9 @@ def test_bfloat16_is_near_and_comes_back_as_float32(architecture):
 
 
 def test_the_key_decides_the_first_parameters():
-    draw = jax.jit(init_params, static_argnums=0)
-    first, again, other = (draw(NARROW, jax.random.key(seed)) for seed in (0, 0, 1))
+    layers = ("conv1", "conv1_norm", "residual3_conv1", "output")  # all take long to compile
+    draw = jax.jit(lambda key: {name: init_params(NARROW, key)[name] for name in layers})
+    first, again, other = (draw(jax.random.key(seed)) for seed in (0, 0, 1))
     for layer, arrays in first.items():
         for name in arrays if isinstance(arrays, dict) else ():
             np.testing.assert_array_equal(arrays[name], again[layer][name])
