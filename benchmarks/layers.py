@@ -3,7 +3,7 @@
 Usage: python benchmarks/layers.py [--grid] [--passes forward picture kernel] [--repeats 9]
        [--json FILE]
 
-Without options, the convolutions and pools of VGG19 on a picture of 256×256, and the layers of
+Without options, the convolutions of VGG19 on a picture of 256×256, and the layers of
 Johnson's network on one of 512×512; with --grid, 3×3 convolutions of each pair of channels at a
 range of sizes, from which the table of choices in `nstjax/ops/convolution.py` is made. Of each pass
 the milliseconds of XLA's algorithm and of this package's, medians of calls in turn, and their
@@ -33,7 +33,6 @@ from nstjax.ops import (
     conv_few_inputs,
     conv_few_outputs,
     convolution,
-    max_pool2x2,
     transform_frozen,
     upsample_conv3x3,
 )
@@ -103,8 +102,6 @@ def layers() -> Iterator[Layer]:
     """The layers of VGG19 and of Johnson's network."""
     for name, kernel in kernel_shapes("vgg19").items():
         block = int(name[len("block")])
-        if name == "block3_conv3":
-            yield Layer("block1_pool", lambda x, *_: max_pool2x2(x), (1, 256, 256, 64), (1,), False)
         if name <= "block5_conv1" and (name <= "block3_conv2" or name.endswith(("1", "2"))):
             side = 256 >> (block - 1)
             yield Layer(name, same, (1, side, side, kernel[2]), kernel, False)
@@ -165,7 +162,7 @@ def measure(layer: Layer, passes: list[str], repeats: int) -> dict[str, Any]:
             taken = clock(run) / LOOPS[key[0]]
             if repeat:  # the first is to warm up
                 seconds[key].append(taken)
-    result = {"layer": layer.name, "x": layer.x, "kernel": layer.kernel}
+    result = {"layer": layer.name, "x_shape": layer.x, "kernel_shape": layer.kernel}
     result["chosen"] = ALGORITHMS[chosen]
     for name in {name for name, _ in programs}:
         medians = {a: statistics.median(seconds[name, a]) for a in ALGORITHMS}
@@ -200,7 +197,7 @@ def program(layer: Layer, name: str, x: Array, kernel: Array) -> Callable[[], An
 
 def print_row(result: dict[str, Any], passes: list[str]) -> None:
     """Prints one line of the table, at once."""
-    cells = f"{result['layer']:16}{'×'.join(map(str, result['x'])):>20}{result['chosen']:>8}"
+    cells = f"{result['layer']:16}{'×'.join(map(str, result['x_shape'])):>20}{result['chosen']:>8}"
     for name in passes:
         found = result.get(name)
         numbers = "–"
