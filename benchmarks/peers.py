@@ -39,16 +39,17 @@ from nstjax.recipes import get_recipe
 from nstjax.settings import ObjectiveSettings
 from nstjax.vgg import Weights
 
+OTHER_DESIGN = "nstjax, subpixel"  # does other work than the rest, and only paints
 SIDES = {
     "nstjax": ("side_nstjax.py",),
-    "nstjax, subpixel": ("side_nstjax.py", "subpixel"),
+    OTHER_DESIGN: ("side_nstjax.py", "subpixel"),
     "torch": ("side_torch.py",),
     "torch, channels last": ("side_torch.py", "channels_last"),
     "torch, compiled": ("side_torch.py", "compile"),
     "tensorflow": ("side_tensorflow.py",),
     "tensorflow, XLA": ("side_tensorflow.py", "compile"),
 }
-DEFAULT_SIDES = ("nstjax", "nstjax, subpixel", "torch", "torch, channels last", "tensorflow")
+DEFAULT_SIDES = ("nstjax", OTHER_DESIGN, "torch", "torch, channels last", "tensorflow")
 WORKS = ("pixels-256", "pixels-512", "paint-512x512", "paint-1024x768", "train-256", "pixels-1024")
 STEPS = {"pixels": 3, "paint": 2, "train": 1}
 TOLERANCE = 0.02  # of the values: what rounding makes of some steps, and far less than a mistake
@@ -106,7 +107,7 @@ def compare(name: str, sides: list[str], rounds: int) -> list[dict[str, Any]]:
     work = make_work(name)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         work.save(Path(folder))
-        able = [side for side in sides if side != "nstjax, subpixel" or work.kind == "paint"]
+        able = [side for side in sides if side != OTHER_DESIGN or work.kind == "paint"]
         running = [start(side, folder, stack) for side in able]
         check_values(name, running)
         times = [[side.ask() for side in running] for _ in range(rounds)]
@@ -161,8 +162,7 @@ def finish(side: Side) -> float:
 
 def check_values(name: str, sides: list[Side]) -> None:
     """Ends with a message if sides did not compute the same."""
-    # Another design is other work.
-    values = {s.name: s.first["value"] for s in sides if s.name != "nstjax, subpixel"}
+    values = {s.name: s.first["value"] for s in sides if s.name != OTHER_DESIGN}
     if max(values.values()) > (1 + TOLERANCE) * min(values.values()):
         sys.exit(f"{name}: not the same work, {values}")
 

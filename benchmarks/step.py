@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +49,13 @@ from nstjax.fast import Architecture, get_training_recipe
 from nstjax.fast.network import init_params, paint_clipped
 from nstjax.fast.parallel import make_parallel_step, replicate, split
 from nstjax.fast.settings import DESIGNS
+from nstjax.fast.train import objective_of
 from nstjax.fast.trainer import first_state as first_training_state
 from nstjax.fast.trainer import make_step
 from nstjax.gatys.chunk import evaluate_once, run_chunk
 from nstjax.gatys.steps import first_state, rates_of
 from nstjax.recipes import get_recipe
-from nstjax.settings import OPTIMIZERS, PRECISIONS, ObjectiveSettings, override
+from nstjax.settings import OPTIMIZERS, PRECISIONS, override
 from nstjax.vgg.layers import CONVOLUTIONS
 
 RECIPES = {"pixels": "tensorflow", "train": "nstjax"}
@@ -189,20 +191,6 @@ def compiled(function: Any, *arguments: Any) -> tuple[Any, float]:
     return function.lower(*arguments).compile(), time.perf_counter() - begin
 
 
-def inputs_of(
-    recipe: ObjectiveSettings, style: jax.Array, content: jax.Array | None = None
-) -> tuple[objective.Structure, objective.Inputs]:
-    """The objective of a recipe with these pictures."""
-    weights = find_weights(recipe.network)
-    structure = objective.structure_of(recipe, weights.preprocessing)
-    params = objective.network_params(recipe, weights)
-    targets = objective.Targets(
-        {} if content is None else objective.content_targets(structure, params, content),
-        objective.style_targets(structure, params, style),
-    )
-    return structure, objective.Inputs(params, targets, objective.weights_of(recipe))
-
-
 def pixels(setting: dict[str, Any]) -> Job:
     """Chunks of steps on a picture."""
     network, optimizer = setting["variant"].split()
@@ -213,14 +201,16 @@ def pixels(setting: dict[str, Any]) -> Job:
         precision=setting["precision"],
     )
     content, style = jnp.asarray(smooth_pictures(2, setting["size"], setting["size"]))[:, None]
-    structure, inputs = inputs_of(recipe, style, content)
+    weights = find_weights(recipe.network)
+    params = objective.network_params(recipe, weights)
+    structure, inputs = objective.prepare(recipe, weights.preprocessing, params, content, style)
     rates, count = rates_of(recipe), min(setting["steps"], CHUNK_STEPS)
     state = first_state(recipe, content * recipe.pixel_range, rates)
     program, compile_s = compiled(
         run_chunk,
         *(structure, recipe.optimizer, recipe.history_size, inputs, rates, state, jnp.int32(count)),
     )
-    gflop = direct_gflop(lambda i, x: evaluate_once(structure, i, x), inputs, content)
+    gflop = direct_gflop(partial(evaluate_once, structure), inputs, content)
     state, _ = program(inputs, rates, state, jnp.int32(1))  # the start's evaluation
     steps = 0
 
@@ -247,7 +237,7 @@ def paint(setting: dict[str, Any]) -> Job:
         paint_clipped, architecture, setting["precision"], params, picture
     )
     gflop = direct_gflop(
-        lambda p, x: paint_clipped(architecture, setting["precision"], p, x), params, picture
+        partial(paint_clipped, architecture, setting["precision"]), params, picture
     )
     return Job(lambda: np.asarray(program(params, picture)), 1, compile_s, gflop)
 
@@ -262,7 +252,7 @@ def train(setting: dict[str, Any]) -> Job:
     size, batch = setting["size"], setting["batch"]
     *photographs, style = smooth_pictures(batch + 1, size, size)
     photographs = np.stack(photographs)
-    structure, inputs = inputs_of(recipe, jnp.asarray(style[None]))
+    structure, inputs = objective_of(recipe, find_weights(recipe.network), style[None])
     step, state = make_parallel_step(recipe, structure), first_training_state(recipe)
     gflop = direct_gflop(make_step(recipe, structure), state, photographs, inputs)
     copies, go_on = replicate(inputs), np.zeros(setting["devices"], np.float32)

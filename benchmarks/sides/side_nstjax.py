@@ -13,12 +13,12 @@ from nstjax.fast.network import init_params, paint_clipped
 from nstjax.fast.parallel import make_parallel_step, one_of, replicate, split
 from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.settings import Architecture
+from nstjax.fast.train import objective_of
 from nstjax.fast.trainer import first_state
 from nstjax.gatys.chunk import run_chunk
 from nstjax.gatys.steps import first_state as first_pixels
 from nstjax.gatys.steps import rates_of
 from nstjax.recipes import get_recipe
-from nstjax.settings import ObjectiveSettings
 from nstjax.vgg import Weights
 
 DESIGN = sys.argv[2:]
@@ -34,23 +34,13 @@ def params_of(work: Work) -> dict:
     return {name: arrays.get("value", arrays) for name, arrays in work.group("network").items()}
 
 
-def targets(work: Work, recipe: ObjectiveSettings) -> tuple[objective.Structure, objective.Inputs]:
-    """The objective; without a content image, which in training is the batch's."""
-    weights = weights_of(work)
-    structure = objective.structure_of(recipe, weights.preprocessing)
-    params = objective.network_params(recipe, weights)
-    style = objective.style_targets(structure, params, jnp.asarray(work.arrays["style"]))
-    found = objective.Targets({}, style)
-    return structure, objective.Inputs(params, found, objective.weights_of(recipe))
-
-
 def pixels(work: Work) -> Run:
     """Steps of Adam on the picture, in one chunk."""
     recipe = get_recipe(work.settings["recipe"])
-    structure, inputs = targets(work, recipe)
-    content = jnp.asarray(work.arrays["content"])
-    features = objective.content_targets(structure, inputs.params, content)
-    inputs = inputs._replace(targets=inputs.targets._replace(content=features))
+    weights = weights_of(work)
+    content, style = (jnp.asarray(work.arrays[name]) for name in ("content", "style"))
+    params = objective.network_params(recipe, weights)
+    structure, inputs = objective.prepare(recipe, weights.preprocessing, params, content, style)
     rates, count = rates_of(recipe), jnp.int32(work.steps)
     state = first_pixels(recipe, content * recipe.pixel_range, rates)
 
@@ -101,7 +91,7 @@ def train(work: Work) -> Run:
         batch_size=len(batch),
         precision="float32",
     )
-    structure, inputs = targets(work, recipe)
+    structure, inputs = objective_of(recipe, weights_of(work), work.arrays["style"])
     step = make_parallel_step(recipe, structure)
     state = replicate(first_state(recipe, params_of(work)))
     inputs, go_on = replicate(inputs), np.zeros(jax.local_device_count(), np.float32)

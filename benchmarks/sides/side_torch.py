@@ -89,15 +89,29 @@ def pixels(work: Work) -> Run:
     adam = torch.optim.Adam([image], **work.settings["adam"])
     evaluate = compiled(lambda image: objective(vgg, work.settings, image, content, style))
 
+    def clip() -> None:
+        with torch.no_grad():
+            image.clamp_(0, 1)
+
+    return steps_of(adam, lambda: evaluate(image), work.steps, clip)
+
+
+def steps_of(
+    adam: torch.optim.Adam,
+    evaluate: Callable[[], Tensor],
+    count: int,
+    after: Callable[[], None] = lambda: None,
+) -> Run:
+    """Steps of an optimiser; the loss before the last of them."""
+
     def run() -> float:
         value = 0.0
-        for _ in range(work.steps):
+        for _ in range(count):
             adam.zero_grad()
-            total = evaluate(image)
+            total = evaluate()
             total.backward()
             adam.step()
-            with torch.no_grad():
-                image.clamp_(0, 1)
+            after()
             value = total.item()
         return value
 
@@ -156,17 +170,7 @@ def train(work: Work) -> Run:
 
     evaluate = compiled(loss)
 
-    def run() -> float:
-        value = 0.0
-        for _ in range(work.steps):
-            adam.zero_grad()
-            total = evaluate(batch)
-            total.backward()
-            adam.step()
-            value = total.item()
-        return value
-
-    return run
+    return steps_of(adam, lambda: evaluate(batch), work.steps)
 
 
 if __name__ == "__main__":

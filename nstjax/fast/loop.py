@@ -167,7 +167,7 @@ class Run:
         self._begin = self._since = time.perf_counter()
         self._waited = self._batches.waited
         batch, no_more = self._batch_for_next_step()
-        if batch is None and no_more is None and not self._files.style.exists():
+        if self.step >= self._recipe.steps and not self._files.style.exists():
             self._save(self._batches.get_state())  # there was no room for it, or it was lost since
         stopped = ""
         try:

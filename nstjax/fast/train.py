@@ -112,7 +112,7 @@ def train(
     style_pixels = _style_at(recipe, style.pixels)
     square = np.zeros((1, recipe.image_size, recipe.image_size, 3), np.float32)
     check_pictures(recipe, square, style_pixels)
-    structure, inputs = _objective(recipe, weights, style_pixels)
+    structure, inputs = objective_of(recipe, weights, style_pixels)
     config = run_config(recipe, style, dataset, weights)
     folder = Path(workdir) / name
     with (
@@ -269,8 +269,22 @@ def _style_at(recipe: TrainingRecipe, pixels: Pixels) -> Pixels:
     return resize_image(pixels, *fit_size(height, width, recipe.style_size))
 
 
-def _objective(recipe: TrainingRecipe, weights: Weights, style: Pixels) -> tuple[Structure, Inputs]:
-    """The objective of a painted batch; the batch's own content targets come in the step."""
+def objective_of(
+    recipe: TrainingRecipe, weights: Weights, style: Pixels
+) -> tuple[Structure, Inputs]:
+    """Makes the objective of a painted batch; the batch's own content targets come in the step.
+
+    Args:
+        recipe: the settings.
+        weights: of the loss network.
+        style: RGB in [0, 1], shape (1, H, W, 3).
+
+    Returns:
+        The structure, and the numbers without content targets.
+
+    Raises:
+        NstjaxError: if the recipe is not for these weights.
+    """
     if weights.preprocessing != recipe.preprocessing:
         raise NstjaxError(
             f"recipe {recipe.name} is written for {recipe.network}'s {recipe.preprocessing} "
