@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import unwrap
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -210,7 +211,7 @@ def pixels(setting: dict[str, Any]) -> Job:
         run_chunk,
         *(structure, recipe.optimizer, recipe.history_size, inputs, rates, state, jnp.int32(count)),
     )
-    gflop = direct_gflop(partial(evaluate_once, structure), inputs, content)
+    gflop = direct_gflop(partial(unwrap(evaluate_once), structure), inputs, content)
     state, _ = program(inputs, rates, state, jnp.int32(1))  # the start's evaluation
     steps = 0
 
@@ -237,7 +238,7 @@ def paint(setting: dict[str, Any]) -> Job:
         paint_clipped, architecture, setting["precision"], params, picture
     )
     gflop = direct_gflop(
-        partial(paint_clipped, architecture, setting["precision"]), params, picture
+        partial(unwrap(paint_clipped), architecture, setting["precision"]), params, picture
     )
     return Job(lambda: np.asarray(program(params, picture)), 1, compile_s, gflop)
 

@@ -100,14 +100,16 @@ def test_layers_of_the_subpixel_design():
         for name, shape in shapes(initial(Architecture(design="subpixel"))).items()
         if name.endswith("kernel")
     }
-    blocks = {f"residual{k}_conv{i}": (3, 3, 128, 128) for k in (1, 2, 3, 4) for i in (1, 2)}
+    blocks = {f"residual{k}_conv{i}": (3, 3, 128, 128) for k in (1, 2, 3) for i in (1, 2)}
     assert kernels == blocks | {
-        "conv1": (3, 3, 48, 64),
-        "conv2": (3, 3, 64, 128),
-        "up": (3, 3, 128, 64),
+        "conv1": (3, 3, 12, 24),
+        "conv2": (3, 3, 24, 64),
+        "conv3": (3, 3, 64, 128),
+        "up1": (3, 3, 128, 64),
         "fine_conv1": (3, 3, 64, 64),
         "fine_conv2": (3, 3, 64, 64),
-        "output": (3, 3, 64, 48),
+        "up2": (3, 3, 64, 24),
+        "output": (3, 3, 24, 12),
     }
 
 

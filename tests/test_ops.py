@@ -12,6 +12,8 @@ from scipy.signal import convolve2d, correlate2d
 
 from nstjax.errors import NstjaxError
 from nstjax.ops import conv3x3, convolution, transform_frozen, winograd
+from nstjax.ops.convolution import Transformed
+from nstjax.ops.direct import turned
 
 SHAPES = [(1, 8, 8), (2, 7, 5), (1, 1, 1), (1, 1, 6), (3, 9, 1), (1, 2, 3)]
 
@@ -168,9 +170,8 @@ def test_winograd_by_strips(strip_bytes, pad, rng, monkeypatch):
 
     @jax.jit
     def ours(x, kernel, gradient):
-        transformed = winograd.transform_kernel(kernel)
-        y = winograd.convolve(x, transformed, pad)
-        for_x = winograd.convolve(gradient, transformed, 2 - pad, turned=True)
+        y = winograd.convolve(x, winograd.transform_kernel(kernel), pad)
+        for_x = winograd.convolve(gradient, winograd.transform_kernel(turned(kernel)), 2 - pad)
         return y, for_x, winograd.kernel_gradient(x, gradient, pad)
 
     x, kernel, gradient = arrays_of(rng, 2, 27, 13, pad)
@@ -212,7 +213,8 @@ def test_a_frozen_kernel_is_transformed_once_and_has_no_gradient(rng, padding):
     expected, vjp = jax.vjp(lambda x: conv3x3(x, kernel, padding=padding), x)
 
     def frozen(x, kernel):
-        return conv3x3(x, kernel, padding=padding, transformed=winograd.transform_kernel(kernel))
+        both = (winograd.transform_kernel(k) for k in (kernel, turned(kernel)))
+        return conv3x3(x, kernel, padding=padding, transformed=Transformed(*both))
 
     y, frozen_vjp = jax.vjp(frozen, x, kernel)
     for_x, for_kernel = frozen_vjp(gradient)
@@ -224,9 +226,10 @@ def test_a_frozen_kernel_is_transformed_once_and_has_no_gradient(rng, padding):
 def test_a_frozen_kernel_that_no_convolution_transforms():
     assert transform_frozen(jnp.ones((3, 3, 3, 64))) is None
     assert transform_frozen(jnp.ones((3, 3, 64, 64), jnp.bfloat16)) is None
-    transformed = transform_frozen(jnp.ones((3, 3, 64, 64)))
+    transformed = transform_frozen(jnp.ones((3, 3, 64, 128)))
     assert transformed is not None
-    assert transformed.shape == (36, 64, 64)
+    assert transformed.forward.shape == (36, 64, 128)
+    assert transformed.backward.shape == (36, 128, 64)
 
 
 def test_other_platforms_convolve_directly():

@@ -14,6 +14,7 @@ from nstjax.fast.johnson import Johnson
 from nstjax.fast.layers import StyleModule
 from nstjax.fast.settings import Architecture
 from nstjax.fast.subpixel import SubPixel
+from nstjax.ops import Program
 
 Params = Mapping[str, Any]
 
@@ -83,7 +84,7 @@ def paint(
     return cast(Array, _network(architecture, dtype).apply({"params": params}, image))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(Program, static_argnums=(0, 1))
 def paint_clipped(
     architecture: Architecture,
     dtype: str,

@@ -15,6 +15,7 @@ from nstjax.errors import NstjaxError
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.trainer import Metrics, State, make_step
 from nstjax.objective import Inputs, Structure
+from nstjax.ops import compiler_options
 from nstjax.settings import override
 
 _AXIS = "devices"
@@ -114,4 +115,13 @@ def _compiled_once(recipe: TrainingRecipe, structure: Structure) -> ParallelStep
         state, metrics = step(state, batch, inputs)
         return state, {**metrics, "stop": jax.lax.pmax(stop, _AXIS)}
 
-    return parallel_step
+    program = None
+
+    def compiled_step(*arguments: Any) -> tuple[State, ParallelMetrics]:
+        # `pmap` takes no compiler options; and all steps have arguments of the same shapes.
+        nonlocal program
+        if program is None:
+            program = parallel_step.lower(*arguments).compile(compiler_options())
+        return program(*arguments)
+
+    return compiled_step

@@ -21,9 +21,9 @@ _DEFAULT = TrainingRecipe(
     style_weight=5.0,
     tv_weight=0.02,
     # The tanh goes beyond black and white, where it would hardly let go of them again. And Adam
-    # moves each of the last layer's 2592 weights a colour by as much, all in one direction: without
-    # the small gain a step takes the picture from black to white.
-    architecture=Architecture(output_scale=150 / 255, output_gain=0.02),
+    # moves each of the last layer's weights by as much, all those of a colour in one direction:
+    # without the small gain a step takes the picture from black to white.
+    architecture=Architecture(design="subpixel", output_scale=150 / 255, output_gain=0.02),
     learning_rate=3e-3,
     decay="cosine",
 )

@@ -13,17 +13,19 @@ from nstjax.ops import (
     upsample_conv3x3,
 )
 
-RESIDUAL_BLOCKS = 4
-_SQUARE = 4  # side of the squares of pixels that become channels
+RESIDUAL_BLOCKS = 3
+_SQUARE = 2  # side of the squares of pixels that become channels
+_SMALLEST = 8  # side of what becomes one pixel where the network is narrowest
 
 
 class SubPixel(StyleModule):
     """A network without a convolution at the picture's own resolution.
 
-    Squares of 4×4 pixels become channels. 3×3 to 64 channels there, at a quarter of the size, and
-    to 128 at an eighth; four residual blocks of 128; an enlargement to 64, to which the first 64
-    are added; one residual block; and 3×3 to the three colours of each of the 16 pixels. Sizes that
-    eight does not divide are continued by reflection, and the picture is cut back at the end.
+    Squares of 2×2 pixels become channels. 3×3 to 24 channels there, at half the size, to 64 at a
+    quarter and to 128 at an eighth; three residual blocks of 128; an enlargement to 64, to which
+    the first 64 are added; a residual block of 64; an enlargement to 24, likewise; and 3×3 to the
+    three colours of each of the four pixels. Sizes that eight does not divide are continued by
+    reflection, and the picture is cut back at the end.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -35,23 +37,26 @@ class SubPixel(StyleModule):
 
     Source: the sub-pixel convolution of Shi et al., "Real-Time Single Image and Video
     Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", 2016, at both ends
-    of Johnson's network.
+    of Johnson's network; its detail is carried past the middle as in Ronneberger, Fischer and
+    Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015, but added.
     """
 
     @nn.compact
     def __call__(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
         """Paints pictures of at least 16 pixels a side: RGB in [0, 1] to the same, not clipped."""
         height, width = image.shape[1:3]
-        rest = (0, -height % (2 * _SQUARE)), (0, -width % (2 * _SQUARE))
+        rest = (0, -height % _SMALLEST), (0, -width % _SMALLEST)
         x = jnp.pad(image, ((0, 0), *rest, (0, 0)), mode="reflect")
-        middle, wide = map(self.scaled, (64, 128))
+        narrow, middle, wide = map(self.scaled, (24, 64, 128))
         layer = self.normalized
         x = pixel_unshuffle(x, _SQUARE)
-        fine = nn.relu(layer("conv1", valid_conv3x3, reflect_pad(x, 1), middle))
-        x = nn.relu(layer("conv2", conv3x3_stride2, reflect_pad(fine, 1), wide))
+        x = half = nn.relu(layer("conv1", valid_conv3x3, reflect_pad(x, 1), narrow))
+        x = quarter = nn.relu(layer("conv2", conv3x3_stride2, reflect_pad(x, 1), middle))
+        x = nn.relu(layer("conv3", conv3x3_stride2, reflect_pad(x, 1), wide))
         for block in range(1, RESIDUAL_BLOCKS + 1):
             x = self.residual(f"residual{block}", x)
-        x = nn.relu(fine + layer("up", upsample_conv3x3, x, middle))
+        x = nn.relu(quarter + layer("up1", upsample_conv3x3, x, middle))
         x = self.residual("fine", x)
+        x = nn.relu(half + layer("up2", upsample_conv3x3, x, narrow))
         x = self.output(valid_conv3x3, reflect_pad(x, 1), 3 * _SQUARE**2, size=3)
         return self.colours(pixel_shuffle(x, _SQUARE)[:, :height, :width])

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from nstjax.gatys.steps import Rates, State, step_function
 from nstjax.objective import TERMS, Inputs, Structure, Terms, total_of
+from nstjax.ops import Program
 
 CHUNK = 64
 
@@ -26,7 +27,7 @@ class Records(NamedTuple):
 
 
 @partial(
-    jax.jit, static_argnames=("structure", "optimizer", "history_size"), donate_argnames=("state",)
+    Program, static_argnames=("structure", "optimizer", "history_size"), donate_argnames=("state",)
 )
 def run_chunk(
     structure: Structure,
@@ -81,7 +82,7 @@ def run_chunk(
     return state, records
 
 
-@partial(jax.jit, static_argnames=("structure",))
+@partial(Program, static_argnames=("structure",))
 def evaluate_once(
     structure: Structure, inputs: Inputs, image: Float[Array, "1 h w 3"]
 ) -> tuple[Float[Array, ""], Float[Array, "1 h w 3"], Terms]:

@@ -5,10 +5,13 @@ from nstjax.ops.downsample import conv3x3_stride2
 from nstjax.ops.large_kernels import conv_few_inputs, conv_few_outputs
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.pooling import max_pool2x2
+from nstjax.ops.programs import Program, compiler_options
 from nstjax.ops.shuffle import pixel_shuffle, pixel_unshuffle
 from nstjax.ops.upsample import upsample_conv3x3
 
 __all__ = [
+    "Program",
+    "compiler_options",
     "conv3x3",
     "conv3x3_stride2",
     "conv_few_inputs",

@@ -1,6 +1,7 @@
 """3×3 convolution by the fastest algorithm, with gradients that stay fast inside compiled loops."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 from jaxtyping import Array, Float
@@ -17,7 +18,21 @@ PADS = {"SAME": 1, "VALID": 0}
 # down to a hundred, but by less than its longer compilation costs.
 WINOGRAD_FROM = {64: 4096, 128: 1024, 256: 256, 512: 128}
 
-Residuals = tuple[Array, Array, Array | None]
+
+class Transformed(NamedTuple):
+    """A frozen kernel as Winograd's algorithm takes it.
+
+    Attributes:
+        forward: the kernel.
+        backward: the kernel turned, for the gradient with respect to the picture. It is kept, too,
+            because making it anew in each step would take as long as a product with it.
+    """
+
+    forward: Float[Array, "36 i o"]
+    backward: Float[Array, "36 o i"]
+
+
+Residuals = tuple[Array, Array, Transformed | None]
 
 
 def conv3x3(
@@ -25,7 +40,7 @@ def conv3x3(
     kernel: Float[Array, "3 3 i o"],
     *,
     padding: str = "SAME",
-    transformed: Float[Array, "36 i o"] | None = None,
+    transformed: Transformed | None = None,
 ) -> Float[Array, "n a b o"]:
     """Convolves with a 3×3 kernel at stride 1.
 
@@ -61,10 +76,10 @@ def conv3x3(
     """
     if padding not in PADS:
         raise unknown_choice("padding", padding, PADS)
-    return _conv(PADS[padding], transformed is not None, x, kernel, transformed)
+    return _conv(PADS[padding], x, kernel, transformed)
 
 
-def transform_frozen(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"] | None:
+def transform_frozen(kernel: Float[Array, "3 3 i o"]) -> Transformed | None:
     """Transforms a kernel that is not trained, once for all convolutions with it.
 
     Args:
@@ -76,7 +91,7 @@ def transform_frozen(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"] 
     worthwhile = min(kernel.shape[2:]) >= min(WINOGRAD_FROM)
     if jax.default_backend() != "cpu" or not own_algorithms_allowed(kernel) or not worthwhile:
         return None
-    return winograd.transform_kernel(kernel)
+    return Transformed(winograd.transform_kernel(kernel), winograd.transform_kernel(turned(kernel)))
 
 
 def winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
@@ -88,69 +103,63 @@ def winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
     return any(channels >= c and results >= least for c, least in WINOGRAD_FROM.items())
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _conv(pad: int, frozen: bool, x: Array, kernel: Array, transformed: Array | None) -> Array:
-    return _forward(pad, frozen, x, kernel, transformed)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv(pad: int, x: Array, kernel: Array, transformed: Transformed | None) -> Array:
+    return _convolve(x, kernel, transformed.forward if transformed else None, pad=pad)
 
 
 def _forward(
-    pad: int, frozen: bool, x: Array, kernel: Array, transformed: Array | None
+    pad: int, x: Array, kernel: Array, transformed: Transformed | None
 ) -> tuple[Array, Residuals]:
-    if not winograd_pays(x, kernel, pad):
-        transformed = None
-    elif not frozen:
-        # The gradient uses it again. On other platforms than the CPU nothing does, nor computes it.
-        transformed = winograd.transform_kernel(kernel)
-    return _convolve(x, kernel, transformed, pad), (x, kernel, transformed)
+    return _conv(pad, x, kernel, transformed), (x, kernel, transformed)
 
 
-def _backward(
-    pad: int, frozen: bool, residuals: Residuals, gradient: Array
-) -> tuple[Array, Array | None, None]:
+def _backward(pad: int, residuals: Residuals, gradient: Array) -> tuple[Array, Array | None, None]:
     x, kernel, transformed = residuals
     gradient = gradient.astype(x.dtype)
-    for_x = _convolve_turned(gradient, kernel, transformed, 2 - pad).astype(x.dtype)
-    if frozen:
-        return for_x, None, None
-    if transformed is None:
-        return for_x, direct_kernel_gradient(x, gradient, pad=pad), None
-    return for_x, _kernel_gradient(x, gradient, pad=pad), None
+    back = transformed.backward if transformed else None
+    for_x = _convolve(gradient, turned(kernel), back, pad=2 - pad).astype(x.dtype)
+    for_kernel = None if transformed else _kernel_gradient(x, kernel, gradient, pad=pad)
+    return for_x, for_kernel, None
 
 
 _conv.defvjp(_forward, _backward)
-
-
-def _convolve(x: Array, kernel: Array, transformed: Array | None, pad: int) -> Array:
-    if transformed is None:
-        return direct(x, kernel, pad=pad)
-    return _convolve_on_cpu(x, kernel, transformed, pad=pad, is_turned=False)
-
-
-def _convolve_turned(x: Array, kernel: Array, transformed: Array | None, pad: int) -> Array:
-    if transformed is None:
-        return direct(x, turned(kernel), pad=pad)
-    return _convolve_on_cpu(x, kernel, transformed, pad=pad, is_turned=True)
 
 
 # Which platform a program is for is known when it is lowered, not when it is traced. Compiled, so
 # that each shape is traced once.
 
 
-@partial(jax.jit, static_argnames=("pad", "is_turned"))
-def _convolve_on_cpu(
-    x: Array, kernel: Array, transformed: Array, *, pad: int, is_turned: bool
-) -> Array:
+def _convolve(x: Array, kernel: Array, transformed: Array | None, *, pad: int) -> Array:
+    if not winograd_pays(x, kernel, pad):
+        return direct(x, kernel, pad=pad)
+    return _convolve_by_platform(x, kernel, transformed, pad=pad)
+
+
+@partial(jax.jit, static_argnames="pad")
+def _convolve_by_platform(x: Array, kernel: Array, transformed: Array | None, *, pad: int) -> Array:
+    def by_winograd(x: Array, kernel: Array, transformed: Array | None) -> Array:
+        if transformed is None:
+            transformed = winograd.transform_kernel(kernel)
+        return winograd.convolve(x, transformed, pad)
+
     return jax.lax.platform_dependent(
         x,
         kernel,
         transformed,
-        cpu=lambda x, _, transformed: winograd.convolve(x, transformed, pad, is_turned),
-        default=lambda x, kernel, _: direct(x, turned(kernel) if is_turned else kernel, pad=pad),
+        cpu=by_winograd,
+        default=lambda x, kernel, _: direct(x, kernel, pad=pad),
     )
 
 
+def _kernel_gradient(x: Array, kernel: Array, gradient: Array, *, pad: int) -> Array:
+    if not winograd_pays(x, kernel, pad):
+        return direct_kernel_gradient(x, gradient, pad=pad)
+    return _kernel_gradient_by_platform(x, gradient, pad=pad)
+
+
 @partial(jax.jit, static_argnames="pad")
-def _kernel_gradient(x: Array, gradient: Array, *, pad: int) -> Array:
+def _kernel_gradient_by_platform(x: Array, gradient: Array, *, pad: int) -> Array:
     return jax.lax.platform_dependent(
         x,
         gradient,

@@ -5,10 +5,8 @@ polynomials and evaluated at six points in each direction; products of values re
 of the polynomials, and the square is interpolated from them. The products over the channels are 36
 matrix multiplications.
 
-The points are 0, ∞, ±√½ and ±√2. They turn into themselves under p → 1/p, which turns a kernel by
-180°: the gradient with respect to the picture takes the forward pass' transformed kernel, its
-points in another order. And the errors are a quarter of those of the usual 0, ∞, ±1 and ±2, for
-the powers of the points stay smaller.
+The points are 0, ∞, ±√½ and ±√2: the errors are a quarter of those of the usual 0, ∞, ±1 and ±2,
+for the powers of the points stay smaller.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015; on the choice of
 points Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep
@@ -26,11 +24,11 @@ from jaxtyping import Array, Float
 STRIP_BYTES = 24 * 2**20
 
 _LOW, _HIGH = 2**-0.5, 2**0.5
-# The order of the points in this module, and the same points for a kernel turned by 180°.
-_POINTS = (0.0, _LOW, -_LOW, _HIGH, -_HIGH, np.inf)
-_TURNED = (5, 3, 4, 1, 2, 0)
-# A kernel's value at p, divided by p: so turning a kernel only reorders its values.
-_AT_POINTS = np.array([[1, 0, 0], *([1 / p, 1, p] for p in _POINTS[1:5]), [0, 0, 1]])
+# A kernel's values at the points, in the order of this module: 0, ±√½, ±√2, ∞; divided by p where
+# that can be done, so that none is much larger than another.
+_AT_POINTS = np.array(
+    [[1, 0, 0], *([1 / p, 1, p] for p in (_LOW, -_LOW, _HIGH, -_HIGH)), [0, 0, 1]]
+)
 _KERNEL = np.kron(_AT_POINTS, _AT_POINTS)
 # What interpolation divides by: M'(p) / p, where M(x) = x (x² - ½)(x² - 2).
 _DIVISOR_LOW, _DIVISOR_HIGH = -1.5 / _LOW, 6 / _HIGH
@@ -43,30 +41,28 @@ def transform_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"]:
 
 
 def convolve(
-    x: Float[Array, "n h w _"], transformed: Float[Array, "36 i o"], pad: int, turned: bool = False
-) -> Float[Array, "n a b _"]:
+    x: Float[Array, "n h w i"], transformed: Float[Array, "36 i o"], pad: int
+) -> Float[Array, "n a b o"]:
     """Convolves a picture, with `pad` rows and columns of zeros around it.
 
     Args:
-        x: shape (N, H, W, I), or (N, H, W, O) if turned.
+        x: shape (N, H, W, I).
         transformed: kernels from `transform_kernel`.
         pad: how many zeros on each side.
-        turned: convolve with the kernels turned by 180° and from O to I channels.
 
     Returns:
-        Shape (N, H + 2 pad - 2, W + 2 pad - 2, O), or I.
+        Shape (N, H + 2 pad - 2, W + 2 pad - 2, O).
     """
-    channels = transformed.shape[1 if turned else 2]
+    channels = transformed.shape[2]
     n, h, w = x.shape[0], x.shape[1] + 2 * pad - 2, x.shape[2] + 2 * pad - 2
     strips, rows, columns = _split(n, h, w, sum(transformed.shape[1:]))
     # A buffer that needs only a constant is written early, for all layers at once, and kept.
     x = jax.lax.optimization_barrier(_pad_to_tiles(x, pad, strips * rows, columns))
 
     def strip(i: int | Array) -> Array:
-        tiles = _tiles(_rows_of(x, i, rows, 2), rows, columns, turned)
-        axis = 2 if turned else 1
-        products = jax.lax.dot_general(tiles, transformed, (((2,), (axis,)), ((0,), (0,))))
-        return _squares(products.reshape(6, 6, n, rows, columns, channels), turned)
+        tiles = _tiles(_rows_of(x, i, rows, 2), rows, columns)
+        products = jax.lax.dot_general(tiles, transformed, (((2,), (1,)), ((0,), (0,))))
+        return _squares(products.reshape(6, 6, n, rows, columns, channels))
 
     if strips == 1:
         y = strip(0)
@@ -143,17 +139,17 @@ def _every_fourth(x: Array, first: int, count: int, axis: int) -> Array:
 # compilation takes four times as long, and the sums of rows are computed again for each column.
 
 
-def _tiles(x: Array, rows: int, columns: int, turned: bool = False) -> Array:
+def _tiles(x: Array, rows: int, columns: int) -> Array:
     """Tiles of a picture at the points: (N, 4 rows + 2, 4 columns + 2, C) to (36, tiles, C)."""
-    x = jnp.stack(_transform_tile([_every_fourth(x, k, rows, 1) for k in range(6)], turned))
-    x = jnp.stack(_transform_tile([_every_fourth(x, k, columns, 3) for k in range(6)], turned), 1)
+    x = jnp.stack(_transform_tile([_every_fourth(x, k, rows, 1) for k in range(6)]))
+    x = jnp.stack(_transform_tile([_every_fourth(x, k, columns, 3) for k in range(6)]), 1)
     return x.reshape(36, -1, x.shape[-1])
 
 
-def _squares(products: Array, turned: bool) -> Array:
+def _squares(products: Array) -> Array:
     """Values at the points to 4×4 squares, side by side: (N, 4 rows, 4 columns, C)."""
-    y = jnp.stack(_interpolate([products[k] for k in range(6)], turned), 3)
-    y = jnp.stack(_interpolate([y[k] for k in range(6)], turned), 4)
+    y = jnp.stack(_interpolate([products[k] for k in range(6)]), 3)
+    y = jnp.stack(_interpolate([y[k] for k in range(6)]), 4)
     n, rows, _, columns, _, channels = y.shape
     return y.reshape(n, 4 * rows, 4 * columns, channels)
 
@@ -165,11 +161,11 @@ def _squares_transposed(gradient: Array, rows: int, columns: int) -> Array:
     return g.reshape(36, -1, g.shape[-1])
 
 
-def _transform_tile(d: Sequence[Array], turned: bool) -> list[Array]:
+def _transform_tile(d: Sequence[Array]) -> list[Array]:
     """Six values in a row to six points: sums by powers of p, even and odd ones apart."""
     even_low, odd_low = d[4] - 2 * d[2], _LOW * d[3] - _HIGH * d[1]
     even_high, odd_high = d[4] - 0.5 * d[2], _HIGH * d[3] - _LOW * d[1]
-    points = [
+    return [
         d[0] - 2.5 * d[2] + d[4],
         (odd_low + even_low) / _DIVISOR_LOW,
         (odd_low - even_low) / _DIVISOR_LOW,
@@ -177,12 +173,11 @@ def _transform_tile(d: Sequence[Array], turned: bool) -> list[Array]:
         (odd_high - even_high) / _DIVISOR_HIGH,
         d[1] - 2.5 * d[3] + d[5],
     ]
-    return [points[k] for k in _TURNED] if turned else points
 
 
-def _interpolate(m: Sequence[Array], turned: bool) -> list[Array]:
+def _interpolate(m: Sequence[Array]) -> list[Array]:
     """Values at six points to four in a row: sums of m p^k, and m at ∞ in the last."""
-    zero, low, minus_low, high, minus_high, infinite = [m[k] for k in _TURNED] if turned else m
+    zero, low, minus_low, high, minus_high, infinite = m
     even_low, odd_low = low + minus_low, low - minus_low
     even_high, odd_high = high + minus_high, high - minus_high
     return [
