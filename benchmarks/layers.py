@@ -69,12 +69,12 @@ def plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, 
     return lambda x, kernel, transformed: function(x, kernel)
 
 
-def same(x: Array, kernel: Array, transformed: Array | None) -> Array:
+def same(x: Array, kernel: Array, transformed: Any) -> Array:
     """VGG's convolution."""
     return conv3x3(x, kernel, transformed=transformed)
 
 
-def valid(x: Array, kernel: Array, transformed: Array | None) -> Array:
+def valid(x: Array, kernel: Array, transformed: Any) -> Array:
     """The style networks'."""
     return conv3x3(x, kernel, padding="VALID", transformed=transformed)
 

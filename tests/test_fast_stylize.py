@@ -62,10 +62,19 @@ def test_another_networks_parameters(tmp_path):
     path = tmp_path / "wrong.safetensors"
     params = jax.tree.map(np.asarray, init_params(TINY, jax.random.key(0)))
     save_style(path, params, config=dataclasses.asdict(Architecture()), provenance={})
-    with pytest.raises(NstjaxError, match="is of a network that this version"):
-        load_style(path)
+    with pytest.raises(NstjaxError, match=r"not those of its network, 'johnson'.*update nstjax"):
+        stylize_fast(np.zeros((16, 16, 3)), path)
+    del params["residual3_conv1"]
+    save_style(path, params, config=dataclasses.asdict(TINY), provenance={})
+    with pytest.raises(NstjaxError, match="not those of its network"):
+        stylize_fast(np.zeros((16, 16, 3)), path)
+
+
+def test_a_network_of_another_version(tmp_path):
+    path = tmp_path / "newer.safetensors"
+    params = {"conv": {"kernel": np.zeros(3, np.float32)}}
     save_style(path, params, config={"depth": 3}, provenance={})
-    with pytest.raises(NstjaxError, match="depth"):
+    with pytest.raises(NstjaxError, match=r"of a network that this version.*depth.*update nstjax"):
         load_style(path)
 
 

@@ -23,7 +23,9 @@ def product(x, y):
 
 def test_products_on_cpus_are_eigens():
     matrix = jnp.ones((256, 256))
-    default, ours = (f.lower(matrix, matrix).compile() for f in (jax.jit(product), Program(product)))
+    default, ours = (
+        f.lower(matrix, matrix).compile() for f in (jax.jit(product), Program(product))
+    )
     assert "ynn" not in str(ours.as_text())
     # Once XLA's default is another, the option has had its day.
     assert "ynn" in str(default.as_text())

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.errors import FlaxError
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
@@ -12,6 +13,7 @@ from nstjax.fast.settings import Architecture
 from nstjax.ops import conv3x3, reflect_pad
 
 Algorithm = Callable[[Array, Array], Array]  # of a picture and a kernel, as in `nstjax.ops`
+WrongParams = FlaxError  # what a module raises whose parameters are of another
 
 # Of the first parameters: training starts from a grey picture, not from glaring colours, which a
 # tanh holds on to, and from residual blocks that do nothing yet.

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError
 from nstjax.fast.johnson import Johnson
-from nstjax.fast.layers import StyleModule
+from nstjax.fast.layers import StyleModule, WrongParams
 from nstjax.fast.settings import Architecture
 from nstjax.fast.subpixel import SubPixel
 from nstjax.ops import Program
@@ -77,11 +77,17 @@ def paint(
         The pictures, same shape, float32, not clipped.
 
     Raises:
-        NstjaxError: if a side is too short.
+        NstjaxError: if a side is too short, or the parameters are not those of the network.
     """
     check_side(*image.shape[1:3])
-    # Without mutable collections, apply returns just what the module does.
-    return cast(Array, _network(architecture, dtype).apply({"params": params}, image))
+    try:
+        # Without mutable collections, apply returns just what the module does.
+        return cast(Array, _network(architecture, dtype).apply({"params": params}, image))
+    except WrongParams as error:
+        raise NstjaxError(
+            f"a style's parameters are not those of its network, {architecture.design!r}, as this "
+            "version knows it: update nstjax, or train the style anew"
+        ) from error
 
 
 @partial(Program, static_argnums=(0, 1))

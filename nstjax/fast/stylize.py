@@ -2,17 +2,15 @@
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.errors import NstjaxError, unknown_choice
-from nstjax.fast.network import Params, auto_precision, check_side, init_params, paint_clipped
+from nstjax.fast.network import Params, auto_precision, check_side, paint_clipped
 from nstjax.fast.settings import Architecture
 from nstjax.fast.style_file import load_style_file
 from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
@@ -66,7 +64,6 @@ def load_style(source: str | Path) -> Style:
     file = load_style_file(path)
     try:
         architecture = Architecture(**file.config)
-        _check_params(architecture, file.params)
     except (TypeError, NstjaxError) as error:
         raise NstjaxError(
             f"{path} is of a network that this version does not know ({error}): update nstjax"
@@ -136,7 +133,7 @@ def paint_pixels(
         The pictures, same shape, in [0, 1].
 
     Raises:
-        NstjaxError: if a side is too short.
+        NstjaxError: if a side is too short, or the style's parameters are not its network's.
     """
     height, width = pixels.shape[1:3]
     check_side(height, width)
@@ -156,10 +153,3 @@ def _in_folder(folder: Path) -> Path:
         f"{folder} should hold one trained style and holds {found}: name a .safetensors file, or "
         "the folder of a training that has come to its first checkpoint"
     )
-
-
-def _check_params(architecture: Architecture, params: Params) -> None:
-    """Raises an error if parameters are not an architecture's."""
-    expected = jax.eval_shape(partial(init_params, architecture), jax.random.key(0))
-    if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, dict(expected)):
-        raise NstjaxError("its parameters are not those of its network")

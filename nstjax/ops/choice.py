@@ -2,6 +2,7 @@
 
 import os
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -19,7 +20,9 @@ def own_algorithms_allowed(*arrays: Array) -> bool:
         arrays: what goes in.
 
     Returns:
-        True if all are float32, for which they are made, and nothing forbids them.
+        True on CPUs, if all are float32, for which they are made, and nothing forbids them. What
+        a program runs on is taken to be JAX's default: on a GPU or TPU, what is sent to the CPU
+        is computed by XLA's algorithms.
 
     Raises:
         NstjaxError: if `NSTJAX_CONV` is neither `auto` nor `direct`.
@@ -27,4 +30,6 @@ def own_algorithms_allowed(*arrays: Array) -> bool:
     algorithm = os.environ.get("NSTJAX_CONV", "auto")
     if algorithm not in ALGORITHMS:
         raise unknown_choice("algorithm in NSTJAX_CONV", algorithm, ALGORITHMS)
-    return algorithm == "auto" and all(array.dtype == jnp.float32 for array in arrays)
+    if algorithm == "direct" or jax.default_backend() != "cpu":
+        return False
+    return all(array.dtype == jnp.float32 for array in arrays)

@@ -89,7 +89,7 @@ def transform_frozen(kernel: Float[Array, "3 3 i o"]) -> Transformed | None:
         What `conv3x3` takes as `transformed`; None where no convolution would use it.
     """
     worthwhile = min(kernel.shape[2:]) >= min(WINOGRAD_FROM)
-    if jax.default_backend() != "cpu" or not own_algorithms_allowed(kernel) or not worthwhile:
+    if not own_algorithms_allowed(kernel) or not worthwhile:
         return None
     return Transformed(winograd.transform_kernel(kernel), winograd.transform_kernel(turned(kernel)))
 
@@ -126,43 +126,20 @@ def _backward(pad: int, residuals: Residuals, gradient: Array) -> tuple[Array, A
 _conv.defvjp(_forward, _backward)
 
 
-# Which platform a program is for is known when it is lowered, not when it is traced. Compiled, so
-# that each shape is traced once.
-
-
 def _convolve(x: Array, kernel: Array, transformed: Array | None, *, pad: int) -> Array:
     if not winograd_pays(x, kernel, pad):
         return direct(x, kernel, pad=pad)
-    return _convolve_by_platform(x, kernel, transformed, pad=pad)
-
-
-@partial(jax.jit, static_argnames="pad")
-def _convolve_by_platform(x: Array, kernel: Array, transformed: Array | None, *, pad: int) -> Array:
-    def by_winograd(x: Array, kernel: Array, transformed: Array | None) -> Array:
-        if transformed is None:
-            transformed = winograd.transform_kernel(kernel)
-        return winograd.convolve(x, transformed, pad)
-
-    return jax.lax.platform_dependent(
-        x,
-        kernel,
-        transformed,
-        cpu=by_winograd,
-        default=lambda x, kernel, _: direct(x, kernel, pad=pad),
-    )
+    if transformed is None:
+        transformed = winograd.transform_kernel(kernel)
+    return _by_winograd(x, transformed, pad)
 
 
 def _kernel_gradient(x: Array, kernel: Array, gradient: Array, *, pad: int) -> Array:
     if not winograd_pays(x, kernel, pad):
         return direct_kernel_gradient(x, gradient, pad=pad)
-    return _kernel_gradient_by_platform(x, gradient, pad=pad)
+    return _kernel_gradient_by_winograd(x, gradient, pad)
 
 
-@partial(jax.jit, static_argnames="pad")
-def _kernel_gradient_by_platform(x: Array, gradient: Array, *, pad: int) -> Array:
-    return jax.lax.platform_dependent(
-        x,
-        gradient,
-        cpu=lambda x, gradient: winograd.kernel_gradient(x, gradient, pad),
-        default=lambda x, gradient: direct_kernel_gradient(x, gradient, pad=pad),
-    )
+# Compiled, so that each shape is traced once.
+_by_winograd = jax.jit(winograd.convolve, static_argnums=2)
+_kernel_gradient_by_winograd = jax.jit(winograd.kernel_gradient, static_argnums=2)

@@ -5,7 +5,6 @@ stay in the cache, and megapixels need little memory.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -68,12 +67,10 @@ def faster_on_cpu(
 
 
 def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array]) -> Callable[..., Array]:
-    # Which platform a program is for is known when it is lowered, not when it is traced. Compiled,
-    # so that each shape is traced once.
-    by_platform = jax.jit(partial(jax.lax.platform_dependent, cpu=fast, default=plain))
+    fast = jax.jit(fast)  # so that each shape is traced once
 
     def choose(*args: Array) -> Array:
-        return by_platform(*args) if own_algorithms_allowed(*args) else plain(*args)
+        return fast(*args) if own_algorithms_allowed(*args) else plain(*args)
 
     return choose
 
