@@ -30,7 +30,7 @@ _PEAK_SIDE = {"cpu": 2048}  # of the matrices; enough for all cores to be busy
 def save_json(path: Path, **found: Any) -> None:
     """Writes results beside the machine and the versions that gave them."""
     machine = {
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cores": os.cpu_count(),
         "device": jax.devices()[0].device_kind,

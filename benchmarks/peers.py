@@ -186,6 +186,9 @@ def pixel_work(side: int) -> Work:
     }
     settings = {**objective_settings(recipe), "adam": adam}
     content, style = smooth_pictures(2, side, side)
+    # At a wholly smooth picture the gradient is so small that rounding decides its signs, which is
+    # all that Adam's first steps follow.
+    content += np.random.default_rng(1).normal(0, 0.05, content.shape).astype(np.float32)
     arrays = {"content": content[None], "style": style[None], **vgg_arrays(recipe)}
     return Work("pixels", STEPS["pixels"], settings, arrays)
 

@@ -67,7 +67,8 @@ def peers(data: dict[str, Any]) -> str:
         leanest = min(others, key=lambda side: side["peak_mib"])
         for side in (s for s in sides if s["side"].startswith("nstjax")):
             ratios = [a / b for a, b in zip(side["seconds"], best["seconds"], strict=True)]
-            spread = f"({min(ratios):.2f}–{max(ratios):.2f})"
+            rounds = f"{len(ratios)} round{'s' * (len(ratios) > 1)}"
+            spread = f"({min(ratios):.2f}–{max(ratios):.2f}, {rounds})"
             rows.append(
                 [
                     f"{name}{side['side'].removeprefix('nstjax')}",

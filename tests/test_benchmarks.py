@@ -128,5 +128,5 @@ def test_performance(tmp_path):
     assert text.startswith("# Title\n<!-- made")
     assert text.endswith("<!-- end of what is made -->\nrest\n")
     assert "old" not in text
-    assert "| pixels-8 | 2 s | 4 s (torch) | **0.50** (0.25–0.75) |" in text
+    assert "| pixels-8 | 2 s | 4 s (torch) | **0.50** (0.25–0.75, 3 rounds) |" in text
     assert "2 cores, one; jax 1" in text
