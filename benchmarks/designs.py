@@ -44,13 +44,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args()
     dataset = open_dataset(f"folder:{options.photographs}", holdout=options.count)
-    results = [learn(design, dataset, options) for design in options.designs]
     print(f"| design | parameters | objective | ratio | {' | '.join(TERMS)} |")
     print("|---|---|---|---|" + "---|" * len(TERMS))
-    for result in results:
+    results = []
+    for design in options.designs:
+        result = learn(design, dataset, options)
+        results.append(result)
         result["ratio"] = result["total"] / results[0]["total"]
         cells = (f"{result[name]:.3f}" for name in ("total", "ratio", *TERMS))
-        print(f"| {result['design']} | {result['parameters']} | {' | '.join(cells)} |")
+        print(f"| {design} | {result['parameters']} | {' | '.join(cells)} |", flush=True)
     if options.json:
         settings = {name: getattr(options, name) for name in ("steps", "size", "batch", "count")}
         settings["painting"] = Path(options.painting).name

@@ -117,9 +117,11 @@ def expect_equal_to_rounding(found: Path, expected: Path) -> None:
     assert (
         [entry["step"] for entry in a] == [entry["step"] for entry in b] == [*range(1, STEPS + 1)]
     )
+    # Rounding, which Adam enlarges: several processes multiply matrices by another library, too.
+    # From one step to the next the total changes by more than a tenth, if not every time.
     for mine, other in zip(a, b, strict=True):
         for name in ("total", "content", "style", "tv"):
-            assert mine[name] == pytest.approx(other[name], rel=0.01)
+            assert mine[name] == pytest.approx(other[name], rel=0.03)
     assert newest(found).step == newest(expected).step == STEPS
 
 

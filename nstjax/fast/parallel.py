@@ -115,12 +115,15 @@ def _compiled_once(recipe: TrainingRecipe, structure: Structure) -> ParallelStep
         state, metrics = step(state, batch, inputs)
         return state, {**metrics, "stop": jax.lax.pmax(stop, _AXIS)}
 
+    # `pmap` takes no compiler options, and what is compiled with some cannot be called by several
+    # processes: it expects the arrays of all.
+    if not compiler_options() or jax.process_count() > 1:
+        return parallel_step
     program = None
 
     def compiled_step(*arguments: Any) -> tuple[State, ParallelMetrics]:
-        # `pmap` takes no compiler options; and all steps have arguments of the same shapes.
         nonlocal program
-        if program is None:
+        if program is None:  # all steps have arguments of the same shapes
             program = parallel_step.lower(*arguments).compile(compiler_options())
         return program(*arguments)
 
