@@ -6,7 +6,7 @@ Usage: python benchmarks/layers.py [--grid] [--passes forward picture kernel] [-
 Without options, the convolutions of VGG19 on a picture of 256×256, and the layers of
 Johnson's network on one of 512×512; with --grid, 3×3 convolutions of each pair of channels at a
 range of sizes, from which the table of choices in `nstjax/ops/convolution.py` is made. Of each pass
-the milliseconds of XLA's algorithm, of this package's with XLA's default options (plain), and of
+the milliseconds of XLA's algorithm, of this package's with XLA's options (defaults), and of
 this package's with the options it compiles with (own, see `nstjax.ops.compiler_options`), medians
 of calls in turn; and the ratio of the first to the last: over 1, this package's is faster.
 `forward` is the layer and `picture` also its gradient with respect to its input, both in compiled
@@ -38,12 +38,13 @@ from nstjax.ops import (
     transform_frozen,
     upsample_conv3x3,
 )
+from nstjax.ops.convolution import Transformed
 from nstjax.vgg.layers import kernel_shapes
 
 # How often a program does a pass. Training steps, the only ones with gradients with respect to
 # kernels, are in no loop.
 LOOPS = {"forward": 4, "picture": 4, "kernel": 1}
-ALGORITHMS = ("direct", "plain", "own")
+ALGORITHMS = ("direct", "defaults", "own")
 
 
 class Layer(NamedTuple):
@@ -69,12 +70,12 @@ def plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, 
     return lambda x, kernel, transformed: function(x, kernel)
 
 
-def same(x: Array, kernel: Array, transformed: Any) -> Array:
+def same(x: Array, kernel: Array, transformed: Transformed | None) -> Array:
     """VGG's convolution."""
     return conv3x3(x, kernel, transformed=transformed)
 
 
-def valid(x: Array, kernel: Array, transformed: Any) -> Array:
+def valid(x: Array, kernel: Array, transformed: Transformed | None) -> Array:
     """The style networks'."""
     return conv3x3(x, kernel, padding="VALID", transformed=transformed)
 
@@ -89,7 +90,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
-    heads = "".join(f"{f'{name}: direct, plain, own (ms), ratio':>46}" for name in options.passes)
+    heads = "".join(
+        f"{f'{name}: direct, defaults, own (ms), ratio':>46}" for name in options.passes
+    )
     print(f"{'layer':16}{'input':>20}{'chosen':>8}{heads}")
     results = []
     for layer in grid() if options.grid else layers():
@@ -157,7 +160,7 @@ def measure(layer: Layer, passes: list[str], repeats: int) -> dict[str, Any]:
             continue
         for algorithm in ALGORITHMS:
             with only(algorithm):
-                options = {} if algorithm == "plain" else compiler_options()
+                options = {} if algorithm == "defaults" else compiler_options()
                 programs[name, algorithm] = program(layer, name, x, kernel, options)
     seconds = {key: [] for key in programs}
     for repeat in range(repeats + 1):
