@@ -1,10 +1,11 @@
 """Times one step of either route, and one forward pass.
 
 Usage: python benchmarks/step.py [--works pixels paint train] [--sizes 256 512] [--networks vgg19]
-       [--optimizers adam lbfgs] [--batches 4] [--devices 1] [--precisions float32] [--steps 20]
-       [--json FILE]
+       [--optimizers adam lbfgs] [--tiles 0] [--batches 4] [--devices 1] [--precisions float32]
+       [--steps 20] [--json FILE]
 
-    pixels  a step of the pixel route on an N×N picture, by optimiser and loss network
+    pixels  a step of the pixel route on an N×N picture, by optimiser, loss network and rows of
+            a tile (0: untiled)
     paint   a forward pass of each design of style network
     train   a training step of the default recipe, by batch and number of devices
 
@@ -63,7 +64,7 @@ RECIPES = {"pixels": "tensorflow", "train": "nstjax"}
 CHUNK_STEPS = 5
 ARCHITECTURES = {name: Architecture(design=name) for name in DESIGNS}
 COLUMNS = (
-    *("work", "variant", "size", "batch", "devices", "precision", "compile_s", "median_s"),
+    *("work", "variant", "size", "tile", "batch", "devices", "precision", "compile_s", "median_s"),
     *("min_s", "max_s", "evaluations", "gflop", "share", "peak_mib"),
 )
 
@@ -95,6 +96,7 @@ def main() -> None:
     # SciPy drives L-BFGS-B from the host, one evaluation at a time: it has no step to time.
     choices = [name for name in OPTIMIZERS if name != "lbfgs-b"]
     parser.add_argument("--optimizers", nargs="+", default=["adam", "lbfgs"], choices=choices)
+    parser.add_argument("--tiles", type=int, nargs="+", default=[0], help="rows; 0: untiled")
     parser.add_argument("--batches", type=int, nargs="+", default=[4], help="of training")
     parser.add_argument("--devices", type=int, nargs="+", default=[1], help="for training")
     parser.add_argument("--precisions", nargs="+", default=["float32"], choices=PRECISIONS)
@@ -130,14 +132,15 @@ def settings_of(options: argparse.Namespace) -> list[dict[str, Any]]:
     found = []
     for work in options.works:
         training = work == "train"
-        for variant, size, batch, devices, precision in product(
+        for variant, size, tile, batch, devices, precision in product(
             variants[work],
             options.sizes,
+            options.tiles if work == "pixels" else [0],
             options.batches if training else [1],
             options.devices if training else [1],
             options.precisions,
         ):
-            values = (work, variant, size, batch, devices, precision)
+            values = (work, variant, size, tile, batch, devices, precision)
             found.append(dict(zip(COLUMNS, values, strict=False)) | {"steps": options.steps})
     return found
 
@@ -200,6 +203,7 @@ def pixels(setting: dict[str, Any]) -> Job:
         network=network,
         optimizer=optimizer,
         precision=setting["precision"],
+        tile=setting["tile"] or None,
     )
     content, style = jnp.asarray(smooth_pictures(2, setting["size"], setting["size"]))[:, None]
     weights = find_weights(recipe.network)

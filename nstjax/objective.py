@@ -7,7 +7,7 @@ targets, the network's parameters) are an argument, so that changing a number co
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,14 @@ from nstjax.vgg import (
     Weights,
     bundled_means,
     check_size,
-    extract_features,
     freeze,
     layer_names,
+    minimum_size,
     rescale,
+    summarize_features,
 )
 from nstjax.vgg.network import Params
+from nstjax.vgg.tiles import Summary
 
 Pixels = Float[Array | np.ndarray, "n h w 3"]
 StylePixels = Float[Array | np.ndarray, "1 _ _ 3"]
@@ -50,6 +52,7 @@ class Structure:
     style_reduction: str
     tv_form: str
     pixel_range: float
+    tile: int | None
 
 
 class Targets(NamedTuple):
@@ -104,6 +107,7 @@ def structure_of(recipe: ObjectiveSettings, preprocessing: str) -> Structure:
         style_reduction=recipe.style_reduction,
         tv_form=recipe.tv_form,
         pixel_range=recipe.pixel_range,
+        tile=recipe.tile,
     )
 
 
@@ -126,29 +130,39 @@ def weights_of(recipe: ObjectiveSettings) -> TermWeights:
     )
 
 
-def features_of(
-    structure: Structure, params: Params, image: Float[Array, "n h w 3"], layers: tuple[str, ...]
-) -> dict[str, Array]:
-    """Computes the loss network's activations of a picture.
+def summaries(
+    structure: Structure,
+    params: Params,
+    image: Float[Array, "n h w 3"],
+    layers: tuple[str, ...],
+    summarize: Summary,
+    targets: dict[str, Array] | None = None,
+) -> dict[str, tuple[Any, Any]]:
+    """Computes what is wanted of the loss network's activations of a picture.
 
     Args:
         structure: of the objective.
         params: of the network.
         image: RGB in [0, 1], shape (N, H, W, 3).
         layers: which activations.
+        summarize: see `nstjax.vgg.summarize_features`.
+        targets: by layer, to be compared with.
 
     Returns:
-        Activations by layer, in the structure's precision.
+        Whole pictures and sums by layer.
     """
     dtype = image.dtype if structure.precision == "float32" else structure.precision
-    return extract_features(
+    return summarize_features(
+        summarize,
         params,
         image * (structure.input_range / 255.0),
+        targets or {},
         network=structure.network,
-        layers=tuple(sorted(layers)),
+        layers=tuple(sorted(set(layers))),
         preprocessing=structure.preprocessing,
         pooling=structure.pooling,
         dtype=str(dtype),
+        rows=structure.tile,
     )
 
 
@@ -157,7 +171,12 @@ def content_targets(
     structure: Structure, params: Params, content: Float[Array, "n h w 3"]
 ) -> dict[str, Array]:
     """Computes the features that the content loss compares with."""
-    return features_of(structure, params, content, structure.content_layers)
+
+    def whole(_layer: str, features: Array, _target: None) -> tuple[Array, tuple[()]]:
+        return features, ()
+
+    found = summaries(structure, params, content, structure.content_layers, whole)
+    return {layer: features for layer, (features, _) in found.items()}
 
 
 @partial(jax.jit, static_argnums=0)
@@ -165,9 +184,13 @@ def style_targets(
     structure: Structure, params: Params, style: Float[Array, "1 h w 3"]
 ) -> dict[str, Array]:
     """Computes the Gram matrices that the style loss compares with, for pictures of any size."""
-    features = features_of(structure, params, style, structure.style_layers)
     divisor = "hw" if structure.gram_divisor == "1" else structure.gram_divisor
-    return {name: gram_matrix(features[name], divisor=divisor) for name in structure.style_layers}
+
+    def gram(layer: str, features: Array, _target: None) -> tuple[tuple[()], Array]:
+        return (), gram_matrix(features, divisor=divisor, positions=_positions(layer, style))
+
+    found = summaries(structure, params, style, structure.style_layers, gram)
+    return {layer: matrix for layer, (_, matrix) in found.items()}
 
 
 def evaluate(
@@ -184,44 +207,63 @@ def evaluate(
         The total, and its terms by name before their weights: `total` is the sum of
         `inputs.weights.terms[name] * terms[name]`.
     """
-    layers = (*structure.content_layers, *structure.style_layers)
-    features = features_of(structure, inputs.params, image, tuple(set(layers)))
-    content, style = inputs.weights.content_layers, inputs.weights.style_layers
+    content, style = structure.content_layers, structure.style_layers
+
+    def losses(
+        layer: str, features: Array, target: Array | None
+    ) -> tuple[tuple[()], dict[str, Array]]:
+        positions, found = _positions(layer, image), {}
+        if target is not None:
+            found["content"] = content_loss(
+                features, target, reduction=structure.content_reduction, positions=positions
+            )
+        if layer in style:
+            found["gram"] = gram_matrix(
+                features, divisor=structure.gram_divisor, positions=positions
+            )
+        return (), found
+
+    found = {
+        layer: sums
+        for layer, (_, sums) in summaries(
+            structure, inputs.params, image, (*content, *style), losses, inputs.targets.content
+        ).items()
+    }
+    weights, grams = inputs.weights, inputs.targets.style
     terms = {
-        "content": sum(
-            content[name]
-            * content_loss(
-                features[name],
-                inputs.targets.content[name],
-                reduction=structure.content_reduction,
-            )
-            for name in structure.content_layers
-        ),
+        "content": sum(weights.content_layers[name] * found[name]["content"] for name in content),
         "style": sum(
-            style[name]
-            * _style_term(
-                structure, features[name], inputs.targets.style[name], image[0, ..., 0].size
-            )
-            for name in structure.style_layers
+            weights.style_layers[name]
+            * _style_term(structure, name, found[name]["gram"], grams[name], image)
+            for name in style
         ),
         "tv": total_variation(image * structure.pixel_range, form=structure.tv_form),
     }
-    total = sum(inputs.weights.terms[name] * terms[name] for name in TERMS)
+    total = sum(weights.terms[name] * terms[name] for name in TERMS)
     return jnp.asarray(total), {name: jnp.asarray(term) for name, term in terms.items()}
 
 
-def _style_term(structure: Structure, features: Array, target: Array, pixels: int) -> Array:
-    positions = features.shape[1] * features.shape[2]
+def _style_term(
+    structure: Structure, layer: str, gram: Array, target: Array, image: Array
+) -> Array:
+    positions = _positions(layer, image)
     # An undivided Gram matrix grows with the picture. The sources that use it give the style image
     # the picture's size; scaling its target is the same there, and right for other sizes too.
     if structure.gram_divisor == "1":
         target = target * positions
+    pixels = image[0, ..., 0].size
     return style_loss(
-        gram_matrix(features, divisor=structure.gram_divisor),
+        gram,
         target,
         reduction=structure.style_reduction,
         positions=pixels if structure.style_reduction == "keras" else positions,
     )
+
+
+def _positions(layer: str, image: Array) -> int:
+    """How many positions a layer's activations have."""
+    scale = minimum_size(layer)
+    return (image.shape[1] // scale) * (image.shape[2] // scale)
 
 
 def network_params(recipe: ObjectiveSettings, weights: Weights) -> Params:

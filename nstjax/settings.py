@@ -90,9 +90,17 @@ class ObjectiveSettings:
     pixel_range: float = setting(1.0, least=TINY)
 
     precision: str = setting("float32", help="what VGG computes in", choices=PRECISIONS)
+    tile: int | None = setting(
+        None,
+        help="compute on so many rows at a time, an even number: less memory, the same picture",
+        least=16,
+        most=_MOST_PIXELS,
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.tile is not None and self.tile % 2:
+            raise NstjaxError(f"tile is {self.tile}: it must be even, or pools would lie elsewhere")
         for layers in ("content_layers", "style_layers"):
             object.__setattr__(self, layers, self._checked_layers(layers))
 

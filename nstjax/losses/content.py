@@ -18,6 +18,7 @@ def content_loss(
     target: Float[Array, "n h w c"],
     *,
     reduction: str = "mean",
+    positions: int | None = None,
 ) -> Float[Array, ""]:
     r"""Squared distance between two feature maps.
 
@@ -29,6 +30,8 @@ def content_loss(
         features: activations of the picture, shape (N, H, W, C).
         target: activations of the content image, same shape.
         reduction: `"mean"`, `"sum"` or `"half_sum"`, over each image.
+        positions: H·W of the whole image, where these are some of its rows. The losses of all
+            rows then add up to the image's.
 
     Returns:
         The loss averaged over the batch, at least float32, shape ().
@@ -49,5 +52,6 @@ def content_loss(
         raise unknown_choice("content reduction", reduction, CONTENT_REDUCTIONS)
     dtype = jnp.promote_types(features.dtype, jnp.float32)
     difference = features.astype(dtype) - target.astype(dtype)
-    divisor = CONTENT_REDUCTIONS[reduction](features[0].size)
-    return jnp.sum(jnp.square(difference)) / (features.shape[0] * divisor)
+    n, h, w, c = features.shape
+    divisor = CONTENT_REDUCTIONS[reduction]((positions or h * w) * c)
+    return jnp.sum(jnp.square(difference)) / (n * divisor)

@@ -23,7 +23,9 @@ STYLE_REDUCTIONS = {
 }
 
 
-def gram_matrix(features: Float[Array, "n h w c"], *, divisor: str = "hw") -> Float[Array, "n c c"]:
+def gram_matrix(
+    features: Float[Array, "n h w c"], *, divisor: str = "hw", positions: int | None = None
+) -> Float[Array, "n c c"]:
     r"""Inner products of all pairs of channels over all positions.
 
     $$ G_{cd} = \frac{1}{d} \sum_{ij} F_{ijc} F_{ijd} $$
@@ -31,6 +33,8 @@ def gram_matrix(features: Float[Array, "n h w c"], *, divisor: str = "hw") -> Fl
     Args:
         features: activations, shape (N, H, W, C).
         divisor: `"1"` (the paper), `"hw"` or `"chw"`: what the sum is divided by.
+        positions: H·W of the whole picture, where these are some of its rows. The matrices of all
+            rows then add up to the picture's.
 
     Returns:
         Symmetric matrices, shape (N, C, C), summed in float32 or wider whatever the input is.
@@ -48,7 +52,8 @@ def gram_matrix(features: Float[Array, "n h w c"], *, divisor: str = "hw") -> Fl
     if divisor not in GRAM_DIVISORS:
         raise unknown_choice("Gram divisor", divisor, GRAM_DIVISORS)
     n, h, w, c = features.shape
-    return _self_products(features.reshape(n, h * w, c)) / GRAM_DIVISORS[divisor](h * w, c)
+    products = _self_products(features.reshape(n, h * w, c))
+    return products / GRAM_DIVISORS[divisor](positions or h * w, c)
 
 
 @jax.custom_vjp

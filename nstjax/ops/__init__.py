@@ -7,6 +7,7 @@ from nstjax.ops.padding import reflect_pad
 from nstjax.ops.pooling import max_pool2x2
 from nstjax.ops.programs import Program, compiler_options
 from nstjax.ops.shuffle import pixel_shuffle, pixel_unshuffle
+from nstjax.ops.tiles import map_tiles
 from nstjax.ops.upsample import upsample_conv3x3
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "conv3x3_stride2",
     "conv_few_inputs",
     "conv_few_outputs",
+    "map_tiles",
     "max_pool2x2",
     "pixel_shuffle",
     "pixel_unshuffle",

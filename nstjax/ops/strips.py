@@ -96,10 +96,7 @@ def map_rows(
     """
     rows = _rows_at_a_time(height, row_bytes)
     scale = shape[1] // height
-    # Any numbers will do, as all are overwritten. Those that need nothing but a constant would be
-    # written early: for all layers of a network at its start, which keeps them all in memory.
     x = jax.lax.optimization_barrier(x)
-    empty = jnp.full(shape, x[0, 0, 0, 0])
 
     def step(i: Array, picture: Array) -> Array:
         # The last strip may repeat rows of the one before.
@@ -107,7 +104,7 @@ def map_rows(
         part = strip(x, first, rows)
         return jax.lax.dynamic_update_slice_in_dim(picture, part, scale * first, 1)
 
-    return jax.lax.fori_loop(0, -(-height // rows), step, empty)
+    return jax.lax.fori_loop(0, -(-height // rows), step, blank(shape, x))
 
 
 def sum_rows(
@@ -136,6 +133,15 @@ def sum_rows(
         return total + strip(first, rows, new[None, :, None, None].astype(total.dtype))
 
     return jax.lax.fori_loop(0, -(-height // rows), step, jnp.zeros(shape))
+
+
+def blank(shape: tuple[int, ...], x: Array) -> Array:
+    """Numbers to be overwritten, of a program that goes on from `x`, shape (N, H, W, C).
+
+    Any would do. Those that need nothing but a constant would be written early: for all layers of
+    a network at its start, which keeps them all in memory.
+    """
+    return jnp.full(shape, x[0, 0, 0, 0])
 
 
 def rows_of(x: Array, first: Array, rows: int) -> Array:

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nstjax.ops.strips import blank
+
 # Bytes of transformed tiles that are worked on at a time, so that they stay in the cache.
 STRIP_BYTES = 24 * 2**20
 
@@ -56,7 +58,6 @@ def convolve(
     channels = transformed.shape[2]
     n, h, w = x.shape[0], x.shape[1] + 2 * pad - 2, x.shape[2] + 2 * pad - 2
     strips, rows, columns = _split(n, h, w, sum(transformed.shape[1:]))
-    # A buffer that needs only a constant is written early, for all layers at once, and kept.
     x = jax.lax.optimization_barrier(_pad_to_tiles(x, pad, strips * rows, columns))
 
     def strip(i: int | Array) -> Array:
@@ -67,7 +68,7 @@ def convolve(
     if strips == 1:
         y = strip(0)
     else:
-        empty = jnp.full((n, 4 * strips * rows, 4 * columns, channels), x[0, 0, 0, 0])
+        empty = blank((n, 4 * strips * rows, 4 * columns, channels), x)
         y = jax.lax.fori_loop(
             0,
             strips,

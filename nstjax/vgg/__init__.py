@@ -6,6 +6,7 @@ from nstjax.vgg.layers import canonical_layer, layer_names, minimum_size
 from nstjax.vgg.network import POOLING, VGG, check_size, freeze
 from nstjax.vgg.normalize import bundled_means, mean_activations, rescale
 from nstjax.vgg.preprocess import MEAN_COLOUR, preprocess
+from nstjax.vgg.tiles import summarize_features
 from nstjax.vgg.weights import Weights, load_weights
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "minimum_size",
     "preprocess",
     "rescale",
+    "summarize_features",
 ]

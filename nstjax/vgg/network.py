@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.ops import conv3x3, max_pool2x2, transform_frozen
@@ -75,6 +75,7 @@ class VGG(nn.Module):
         layers: names of the activations to return, as in `layer_names`.
         pooling: `"max"`, or `"avg"` as Gatys et al. recommend for synthesis.
         dtype: what to compute in. Parameters stay as they are.
+        first: the layer that is given the input, the first or one after a pool.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -92,13 +93,19 @@ class VGG(nn.Module):
     layers: tuple[str, ...] = ("block5_conv1",)
     pooling: str = "max"
     dtype: str = "float32"
+    first: str = "block1_conv1"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w 3"]) -> Features:
+    def __call__(
+        self, x: Float[Array, "n h w c"], inside: Bool[Array, " h"] | None = None
+    ) -> Features:
         """Computes the activations.
 
         Args:
-            x: preprocessed pictures, shape (N, H, W, 3); see `nstjax.vgg.preprocess`.
+            x: preprocessed pictures, shape (N, H, W, 3), see `nstjax.vgg.preprocess`; or what
+                `first` is given.
+            inside: which rows are of the picture, if not all of an even number. Activations of
+                the others are zeros, as they are outside of pictures.
 
         Returns:
             The activations after the ReLU, by layer name, in `dtype`.
@@ -112,14 +119,18 @@ class VGG(nn.Module):
         names = layer_names(self.network, top=True)
         if not self.layers:
             raise NstjaxError("no layer is named: name at least one")
+        scale = minimum_size(self.first)
         for layer in self.layers:
             if layer not in names:
                 raise unknown_choice(f"layer of {self.network}", layer, names)
-            check_size(x.shape[1], x.shape[2], layer)
+            check_size(scale * x.shape[1], scale * x.shape[2], layer)
         last = max(names.index(layer) for layer in self.layers)
         features = {}
-        for name in names[: last + 1]:
+        for name in names[names.index(self.first) : last + 1]:
             x = self._layer(name, x)
+            if inside is not None:
+                inside = inside[1::2] if name.endswith("pool") else inside
+                x = jnp.where(inside[:, None, None], x, 0)
             if name in self.layers:
                 features[name] = x
         return features
