@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/performance.py [--results benchmarks/results] [--readme README.md]
 
-Reads `peers.json`, `step.json` and `startup.json`, those that are there, and replaces what stands
-between the two markers in the README. Numbers there are never typed.
+Reads `peers*.json`, `step*.json` and `startup*.json`, those that are there, and replaces what
+stands between the two markers in the README. Numbers there are never typed.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from nstjax.files import write_whole
 
 BEGIN, END = "<!-- made by benchmarks/performance.py -->", "<!-- end of what is made -->"
 ROOT = Path(__file__).parents[1]
+Result = dict[str, Any]
 
 
 def main() -> None:
@@ -36,12 +37,15 @@ def main() -> None:
 
 
 def sections(folder: Path) -> Iterator[str]:
-    """The parts of the section, one for each file that is there."""
+    """The parts of the section, one for each benchmark that has files."""
     for name, make in MAKERS.items():
-        path = folder / f"{name}.json"
-        if path.exists():
-            data = json.loads(path.read_text())
-            yield f"{make(data)}\n\n*{about(data)}: `benchmarks/{name}.py`.*"
+        parts = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}*.json"))]
+        if parts:
+            notes = " ".join(
+                dict.fromkeys(f"{about(part)}: `benchmarks/{name}.py`." for part in parts)
+            )
+            results = [result for part in parts for result in part["results"]]
+            yield f"{make(results)}\n\n*{notes}: `benchmarks/{name}.py`.*"
 
 
 def about(data: dict[str, Any]) -> str:
@@ -57,10 +61,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def peers(data: dict[str, Any]) -> str:
+def peers(results: list[Result]) -> str:
     """Each piece of work: this package beside the faster of the others."""
     rows = []
-    for name, group in groupby(data["results"], key=lambda result: result["work"]):
+    for name, group in groupby(results, key=lambda result: result["work"]):
         sides = list(group)
         others = [side for side in sides if not side["side"].startswith("nstjax")]
         best = min(others, key=lambda side: side["median_s"])
@@ -83,28 +87,40 @@ def peers(data: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def step(data: dict[str, Any]) -> str:
+def step(results: list[Result]) -> str:
     """Each configuration, and how the time grows with the picture."""
-    rows = [
-        [
-            f"{result['work']}, {result['variant']}",
-            f"{result['batch']} × {result['size']}²",
-            seconds(result["median_s"]),
-            f"{result['compile_s']:.1f} s",
-            f"{result['peak_mib']:.0f} MiB",
-            f"{result['share']:.2f}",
-        ]
-        for result in data["results"]
-    ]
-    head = ["step", "pictures", "time", "compilation", "peak memory", "share of matrix peak"]
+    rows = []
+    for result in sorted(results, key=lambda result: (*kind(result), result["size"])):
+        smaller = {r["size"]: r for r in results if kind(r) == kind(result)}.get(
+            result["size"] // 2
+        )
+        tile = f", tiles of {result['tile']} rows" if result["tile"] else ""
+        rows.append(
+            [
+                f"{result['work']}, {result['variant']}{tile}",
+                f"{result['batch']} × {result['size']}²",
+                seconds(result["median_s"]),
+                f"× {result['median_s'] / smaller['median_s']:.2f}" if smaller else "",
+                f"{result['compile_s']:.1f} s",
+                f"{result['peak_mib']:.0f} MiB",
+                f"{result['share']:.2f}",
+            ]
+        )
+    growth = "of half the side's"
+    head = ["step", "pictures", "time", growth, "compilation", "peak memory", "share of peak"]
     return table(head, rows)
 
 
-def startup(data: dict[str, Any]) -> str:
+def kind(result: Result) -> tuple[Any, ...]:
+    """What is the same at every size."""
+    return tuple(result[name] for name in KIND)
+
+
+def startup(results: list[Result]) -> str:
     """Whole processes."""
     rows = [
         [result["command"], f"{result['cold_s']:.1f} s", f"{result['warm_s']:.1f} s"]
-        for result in data["results"]
+        for result in results
     ]
     return table(["whole process", "nothing compiled yet", "compiled before"], rows)
 
@@ -114,7 +130,8 @@ def seconds(value: float) -> str:
     return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
 
 
-MAKERS: dict[str, Callable[[dict[str, Any]], str]] = {
+KIND = ("work", "variant", "tile", "precision", "batch", "devices")
+MAKERS: dict[str, Callable[[list[Result]], str]] = {
     "peers": peers,
     "step": step,
     "startup": startup,

@@ -11,8 +11,8 @@ from nstjax.settings import ObjectiveSettings, Recipe
 def pixel_recipe(style: Style, *, size: int, steps: int, init: str = "content") -> Recipe:
     """Returns a recipe of the pixel route with a trained style's objective, and L-BFGS."""
     about = style.provenance
-    fields = [field.name for field in dataclasses.fields(ObjectiveSettings)]
-    shared = {name: about[name] for name in fields if name not in ("name", "source")}
+    fields = {field.name for field in dataclasses.fields(ObjectiveSettings)} - {"name", "source"}
+    shared = {name: about[name] for name in fields if name in about}
     # Weights relative to the losses of photographs, made absolute.
     losses = about["losses"] or {"content_layers": {}, "style_layers": {}, "terms": {}}
     for layers in ("content_layers", "style_layers"):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.errors import FlaxError
@@ -10,7 +11,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from nstjax.fast.settings import Architecture
-from nstjax.ops import conv3x3, reflect_pad
+from nstjax.ops import channel_moments, conv3x3, reflect_pad
 
 Algorithm = Callable[[Array, Array], Array]  # of a picture and a kernel, as in `nstjax.ops`
 WrongParams = FlaxError  # what a module raises whose parameters are of another
@@ -54,6 +55,27 @@ class Conv(nn.Module):
         return y.astype(jnp.promote_types(y.dtype, jnp.float32))
 
 
+class InstanceNorm(nn.Module):
+    """Normalises each picture's channels; the same as Flax's, on `nstjax.ops`' moments.
+
+    Attributes:
+        epsilon: added to the variances.
+        gain: the first scale.
+    """
+
+    epsilon: float
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """Normalises."""
+        channels = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.constant(self.gain), channels)
+        bias = self.param("bias", nn.initializers.zeros, channels)
+        mean, variance = channel_moments(x)
+        return (x - mean) * (jax.lax.rsqrt(variance + self.epsilon) * scale) + bias
+
+
 class StyleModule(nn.Module):
     """What the designs of style networks share.
 
@@ -82,15 +104,7 @@ class StyleModule(nn.Module):
     ) -> Float[Array, "n a b o"]:
         """Convolves, and normalises each picture's channels, to a spread of `gain` at first."""
         x = Conv(algorithm, channels, size, self.dtype, name=name)(x)
-        # The fast variance, Flax's default, cancels catastrophically where the mean is large.
-        norm = nn.InstanceNorm(
-            epsilon=self.architecture.norm_epsilon,
-            use_fast_variance=False,
-            dtype=x.dtype,
-            scale_init=nn.initializers.constant(gain),
-            name=f"{name}_norm",
-        )
-        return norm(x)
+        return InstanceNorm(self.architecture.norm_epsilon, gain, name=f"{name}_norm")(x)
 
     def residual(self, name: str, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """Adds to a picture what two convolutions make of it."""

@@ -3,6 +3,7 @@
 from nstjax.ops.convolution import conv3x3, transform_frozen
 from nstjax.ops.downsample import conv3x3_stride2
 from nstjax.ops.large_kernels import conv_few_inputs, conv_few_outputs
+from nstjax.ops.moments import channel_moments
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.pooling import max_pool2x2
 from nstjax.ops.programs import Program, compiler_options
@@ -12,6 +13,7 @@ from nstjax.ops.upsample import upsample_conv3x3
 
 __all__ = [
     "Program",
+    "channel_moments",
     "compiler_options",
     "conv3x3",
     "conv3x3_stride2",

@@ -1,4 +1,4 @@
-"""3×3 convolution at stride 2, as products with gathered neighbourhoods."""
+"""3×3 convolution at stride 2, its gradients as products with gathered neighbourhoods."""
 
 from functools import partial
 
@@ -41,18 +41,6 @@ def _neighbourhoods(x: Array) -> Array:
     )
 
 
-def _forward(x: Array, kernel: Array) -> Array:
-    n, h, w, i = x.shape
-    o = kernel.shape[3]
-    height, width = (h - 1) // 2, (w - 1) // 2
-    matrix = kernel.reshape(9 * i, o)
-
-    def strip(x: Array, first: Array, rows: int) -> Array:
-        return _neighbourhoods(rows_of(x, 2 * first, 2 * rows + 1)) @ matrix
-
-    return map_rows(strip, x, height, 4 * n * width * 9 * i, (n, height, width, o))
-
-
 def _kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
     n, height, width, o = gradient.shape
     i = x.shape[3]
@@ -91,4 +79,4 @@ def _x_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
     return map_rows(strip, gradient, half_h, row_bytes, (n, 2 * half_h, 2 * half_w, i))[:, :h, :w]
 
 
-_CONVOLVE = faster_on_cpu(partial(direct, stride=2), _forward, _x_gradient, _kernel_gradient)
+_CONVOLVE = faster_on_cpu(partial(direct, stride=2), None, _x_gradient, _kernel_gradient)

@@ -4,7 +4,8 @@ With few channels on one side a direct convolution leaves most of a vector unit 
 products with a kernel, of 9×9 pixels say, are one product of matrices: of a pixel's whole
 neighbourhood where the inputs are few; where the outputs are few, of the column of pixels around it
 with the nine columns of the kernel, whose results are then added side by side. Turned by 180°, the
-one is the other's gradient.
+one is the other's gradient. Only with few inputs, and compiled with `compiler_options`, is the
+result itself had sooner directly: in 33 in place of 68 ms, 3 to 32 channels of 512² pixels, 9×9.
 """
 
 import jax.numpy as jnp
@@ -111,7 +112,7 @@ def _surround(gradient: Array, kernel: Array) -> Array:
 
 _FEW_INPUTS = faster_on_cpu(
     direct,
-    _few_inputs,
+    None,
     lambda x, kernel, gradient: _few_outputs(_surround(gradient, kernel), turned(kernel)),
     lambda x, kernel, gradient: _correlate(x, gradient),
 )

@@ -22,13 +22,13 @@ Gradient = Callable[[Array, Array, Array], Array]
 
 
 def faster_on_cpu(
-    plain: Direct, forward: Forward, x_gradient: Gradient, kernel_gradient: Gradient
+    plain: Direct, forward: Forward | None, x_gradient: Gradient, kernel_gradient: Gradient
 ) -> Forward:
     """A convolution, `plain` but for float32 on CPUs. It can be differentiated once.
 
     Args:
         plain: of x, kernel and the dtype of the result, differentiable.
-        forward: the same of x and kernel, in float32.
+        forward: the same of x and kernel, in float32; None where `plain` is as fast.
         x_gradient: of x, kernel and the result's gradient.
         kernel_gradient: likewise.
 
@@ -47,7 +47,7 @@ def faster_on_cpu(
         _, vjp = jax.vjp(lambda kernel: plain(x, kernel, x.dtype), kernel)
         return vjp(gradient.astype(x.dtype))[0]
 
-    result = _on_cpu(forward, plain_forward)
+    result = _on_cpu(forward, plain_forward) if forward else plain_forward
     # Apart, so that compilation drops the one that nothing uses.
     for_x = _on_cpu(x_gradient, plain_x_gradient)
     for_kernel = _on_cpu(kernel_gradient, plain_kernel_gradient)
