@@ -51,7 +51,7 @@ SIDES = {
 }
 DEFAULT_SIDES = ("nstjax", OTHER_DESIGN, "torch", "torch, channels last", "tensorflow")
 WORKS = ("pixels-256", "pixels-512", "paint-512x512", "paint-1024x768", "train-256", "pixels-1024")
-STEPS = {"pixels": 3, "paint": 2, "train": 1}
+STEPS = {"pixels": 8, "paint": 2, "train": 1}  # in a round
 TOLERANCE = 0.02  # of the values: what rounding makes of some steps, and far less than a mistake
 
 

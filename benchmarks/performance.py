@@ -41,9 +41,7 @@ def sections(folder: Path) -> Iterator[str]:
     for name, make in MAKERS.items():
         parts = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}*.json"))]
         if parts:
-            notes = " ".join(
-                dict.fromkeys(f"{about(part)}: `benchmarks/{name}.py`." for part in parts)
-            )
+            notes = " ".join(dict.fromkeys(map(about, parts)))
             results = [result for part in parts for result in part["results"]]
             yield f"{make(results)}\n\n*{notes}: `benchmarks/{name}.py`.*"
 
