@@ -182,7 +182,7 @@ def program(
 ) -> Callable[[], Any]:
     """A pass, several times in a loop, each waiting for the one before."""
     frozen = layer.function is same and not layer.trained
-    transformed = transform_frozen(kernel) if frozen else None
+    transformed = transform_frozen({name: kernel}).get(name) if frozen else None
 
     def once(x: Array, kernel: Array) -> Any:
         y, gradients = jax.vjp(lambda x, k: layer.function(x, k, transformed), x, kernel)

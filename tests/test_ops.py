@@ -208,8 +208,7 @@ def test_winograd_where_it_pays(monkeypatch):
 def test_a_frozen_kernel_is_transformed_once_and_has_no_gradient(rng, padding):
     x, kernel, gradient = arrays_of(rng, 1, 9, 7, pad=convolution.PADS[padding])
     # Where it will not be used, none is made.
-    transformed = transform_frozen(kernel)
-    assert (transformed is None) == (os.environ.get("NSTJAX_CONV") == "direct")
+    assert (not transform_frozen({"": kernel})) == (os.environ.get("NSTJAX_CONV") == "direct")
     expected, vjp = jax.vjp(lambda x: conv3x3(x, kernel, padding=padding), x)
 
     def frozen(x, kernel):
@@ -224,12 +223,15 @@ def test_a_frozen_kernel_is_transformed_once_and_has_no_gradient(rng, padding):
 
 
 def test_a_frozen_kernel_that_no_convolution_transforms():
-    assert transform_frozen(jnp.ones((3, 3, 3, 64))) is None
-    assert transform_frozen(jnp.ones((3, 3, 64, 64), jnp.bfloat16)) is None
-    transformed = transform_frozen(jnp.ones((3, 3, 64, 128)))
-    assert transformed is not None
-    assert transformed.forward.shape == (36, 64, 128)
-    assert transformed.backward.shape == (36, 128, 64)
+    kernels = {
+        "first": jnp.ones((3, 3, 3, 64)),
+        "bfloat16": jnp.ones((3, 3, 64, 64), jnp.bfloat16),
+        "second": jnp.ones((3, 3, 64, 128)),
+    }
+    transformed = transform_frozen(kernels)
+    assert list(transformed) == ["second"]
+    assert transformed["second"].forward.shape == (36, 64, 128)
+    assert transformed["second"].backward.shape == (36, 128, 64)
 
 
 @pytest.mark.parametrize(("platform", "matrices"), [("cpu", True), ("gpu", False), ("tpu", False)])
@@ -240,7 +242,7 @@ def test_other_platforms_convolve_directly(platform, matrices, monkeypatch):
     text = step.lower(x, kernel).as_text()
     assert ("batching_dims" in text) == matrices
     assert ("stablehlo.convolution" in text) != matrices
-    assert (transform_frozen(kernel) is not None) == matrices
+    assert bool(transform_frozen({"": kernel})) == matrices
 
 
 def test_on_two_devices():

@@ -27,7 +27,7 @@ def own_algorithms_allowed(*arrays: Array) -> bool:
     Raises:
         NstjaxError: if `NSTJAX_CONV` is neither `auto` nor `direct`.
     """
-    algorithm = os.environ.get("NSTJAX_CONV", "auto")
+    algorithm = os.environ.get("NSTJAX_CONV") or "auto"
     if algorithm not in ALGORITHMS:
         raise unknown_choice("algorithm in NSTJAX_CONV", algorithm, ALGORITHMS)
     if algorithm == "direct" or jax.default_backend() != "cpu":

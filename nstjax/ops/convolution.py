@@ -1,5 +1,6 @@
 """3×3 convolution by the fastest algorithm, with gradients that stay fast inside compiled loops."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from nstjax.errors import unknown_choice
 from nstjax.ops import winograd
 from nstjax.ops.choice import own_algorithms_allowed
 from nstjax.ops.direct import direct, direct_kernel_gradient, turned
+from nstjax.ops.programs import Program
 
 # How many rows and columns of zeros a padding puts around the picture.
 PADS = {"SAME": 1, "VALID": 0}
@@ -58,7 +60,7 @@ def conv3x3(
         kernel: shape (3, 3, I, O).
         padding: `"SAME"` for zeros around the picture, `"VALID"` for results only where the kernel
             lies wholly inside it.
-        transformed: for a kernel that is not trained, `transform_frozen(kernel)`, made once. The
+        transformed: for a kernel that is not trained, what `transform_frozen` made of it. The
             kernel then has no gradient.
 
     Returns:
@@ -79,19 +81,32 @@ def conv3x3(
     return _conv(PADS[padding], x, kernel, transformed)
 
 
-def transform_frozen(kernel: Float[Array, "3 3 i o"]) -> Transformed | None:
-    """Transforms a kernel that is not trained, once for all convolutions with it.
+def transform_frozen(kernels: Mapping[str, Float[Array, "3 3 i o"]]) -> dict[str, Transformed]:
+    """Transforms kernels that are not trained, once for all convolutions with them.
 
     Args:
-        kernel: shape (3, 3, I, O).
+        kernels: by any name, each of shape (3, 3, I, O).
 
     Returns:
-        What `conv3x3` takes as `transformed`; None where no convolution would use it.
+        What `conv3x3` takes as `transformed`, by name; only for those that a convolution would
+        take it of.
     """
-    worthwhile = min(kernel.shape[2:]) >= min(WINOGRAD_FROM)
-    if not own_algorithms_allowed(kernel) or not worthwhile:
-        return None
-    return Transformed(winograd.transform_kernel(kernel), winograd.transform_kernel(turned(kernel)))
+    # One program for all: the many small ones of single operations would compile in every process.
+    return _transform({name: kernel for name, kernel in kernels.items() if _worthwhile(kernel)})
+
+
+def _worthwhile(kernel: Array) -> bool:
+    return own_algorithms_allowed(kernel) and min(kernel.shape[2:]) >= min(WINOGRAD_FROM)
+
+
+@Program
+def _transform(kernels: dict[str, Array]) -> dict[str, Transformed]:
+    return {
+        name: Transformed(
+            winograd.transform_kernel(kernel), winograd.transform_kernel(turned(kernel))
+        )
+        for name, kernel in kernels.items()
+    }
 
 
 def winograd_pays(x: Array, kernel: Array, pad: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,13 +39,14 @@ def freeze(params: Params) -> Params:
     Returns:
         The parameters on the device, for `VGG.apply` as before. Kernels have no gradient.
     """
-    frozen = {}
-    for layer, arrays in params.items():
-        frozen[layer] = {name: jnp.asarray(array) for name, array in arrays.items()}
-        kernel = frozen[layer]["kernel"]
-        transformed = transform_frozen(kernel) if kernel.ndim == 4 else None
-        if transformed is not None:
-            frozen[layer][_TRANSFORMED] = transformed
+    frozen: dict[str, dict[str, Any]] = {
+        layer: {name: jnp.asarray(array) for name, array in arrays.items()}
+        for layer, arrays in params.items()
+    }
+    kernels = {layer: arrays["kernel"] for layer, arrays in frozen.items()}
+    convolutions = {layer: kernel for layer, kernel in kernels.items() if kernel.ndim == 4}
+    for layer, transformed in transform_frozen(convolutions).items():
+        frozen[layer][_TRANSFORMED] = transformed
     return frozen
 
 
