@@ -234,6 +234,23 @@ def test_a_frozen_kernel_that_no_convolution_transforms():
     assert transformed["second"].backward.shape == (36, 128, 64)
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_to_few_channels_by_rows_of_the_kernel(padding, rng, monkeypatch):
+    x, kernel, gradient = arrays_of(rng, 2, 9, 6, pad=convolution.PADS[padding], channels=(3, 16))
+
+    @jax.jit
+    def picture_gradient(x, kernel, gradient):
+        return jax.vjp(lambda x: conv3x3(x, kernel, padding=padding), x)[1](gradient)[0]
+
+    by_rows = "tensor<1x3x16x9xf32>"
+    assert by_rows in picture_gradient.lower(x, kernel, gradient).as_text()
+    ours = picture_gradient(x, kernel, gradient)
+    monkeypatch.setenv("NSTJAX_CONV", "direct")
+    jax.clear_caches()
+    assert by_rows not in picture_gradient.lower(x, kernel, gradient).as_text()
+    np.testing.assert_allclose(ours, picture_gradient(x, kernel, gradient), atol=1e-4)
+
+
 @pytest.mark.parametrize(("platform", "matrices"), [("cpu", True), ("gpu", False), ("tpu", False)])
 def test_other_platforms_convolve_directly(platform, matrices, monkeypatch):
     x, kernel = jnp.ones((1, 64, 64, 64)), jnp.ones((3, 3, 64, 64))

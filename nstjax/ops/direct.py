@@ -43,12 +43,26 @@ def turned(kernel: Float[Array, "a b i o"]) -> Float[Array, "a b o i"]:
 
 
 def direct_kernel_gradient(
-    x: Float[Array, "n h w i"], gradient: Float[Array, "n p q o"], *, pad: int
-) -> Float[Array, "3 3 i o"]:
-    """The gradient with respect to a 3×3 kernel as XLA derives it: slow only in compiled loops."""
-    sizes = (3, 3, x.shape[3], gradient.shape[3])
+    x: Float[Array, "n h w i"],
+    gradient: Float[Array, "n p q o"],
+    size: tuple[int, ...] = (3, 3),
+    *,
+    pad: int = 0,
+) -> Float[Array, "a b i o"]:
+    """The gradient with respect to a kernel as XLA derives it: slow only in compiled loops.
+
+    Args:
+        x: what was convolved, shape (N, H, W, I).
+        gradient: of the result, shape (N, P, Q, O).
+        size: of the kernel.
+        pad: of the convolution.
+
+    Returns:
+        Shape (A, B, I, O).
+    """
+    shape = (*size, x.shape[3], gradient.shape[3])
     # Linear in the kernel: where its value comes from does not matter.
     transpose = jax.linear_transpose(
-        lambda kernel: direct(x, kernel, x.dtype, pad=pad), jax.ShapeDtypeStruct(sizes, x.dtype)
+        lambda kernel: direct(x, kernel, x.dtype, pad=pad), jax.ShapeDtypeStruct(shape, x.dtype)
     )
     return transpose(gradient)[0]

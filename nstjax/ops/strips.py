@@ -22,14 +22,17 @@ Gradient = Callable[[Array, Array, Array], Array]
 
 
 def faster_on_cpu(
-    plain: Direct, forward: Forward | None, x_gradient: Gradient, kernel_gradient: Gradient
+    plain: Direct,
+    forward: Forward | None,
+    x_gradient: Gradient | None,
+    kernel_gradient: Gradient | None,
 ) -> Forward:
     """A convolution, `plain` but for float32 on CPUs. It can be differentiated once.
 
     Args:
         plain: of x, kernel and the dtype of the result, differentiable.
         forward: the same of x and kernel, in float32; None where `plain` is as fast.
-        x_gradient: of x, kernel and the result's gradient.
+        x_gradient: of x, kernel and the result's gradient; None likewise.
         kernel_gradient: likewise.
 
     Returns:
@@ -47,7 +50,7 @@ def faster_on_cpu(
         _, vjp = jax.vjp(lambda kernel: plain(x, kernel, x.dtype), kernel)
         return vjp(gradient.astype(x.dtype))[0]
 
-    result = _on_cpu(forward, plain_forward) if forward else plain_forward
+    result = _on_cpu(forward, plain_forward)
     # Apart, so that compilation drops the one that nothing uses.
     for_x = _on_cpu(x_gradient, plain_x_gradient)
     for_kernel = _on_cpu(kernel_gradient, plain_kernel_gradient)
@@ -66,8 +69,12 @@ def faster_on_cpu(
     return convolve
 
 
-def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array]) -> Callable[..., Array]:
-    fast = jax.jit(fast)  # so that each shape is traced once
+def _on_cpu(
+    faster: Callable[..., Array] | None, plain: Callable[..., Array]
+) -> Callable[..., Array]:
+    if faster is None:
+        return plain
+    fast = jax.jit(faster)  # so that each shape is traced once
 
     def choose(*args: Array) -> Array:
         return fast(*args) if own_algorithms_allowed(*args) else plain(*args)
