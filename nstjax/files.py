@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import os
 import shutil
 import tempfile
@@ -60,6 +61,25 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise _not_writable(path, error) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Computes the SHA-256 of a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        NstjaxError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise NstjaxError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def check_writable(path: Path) -> None:

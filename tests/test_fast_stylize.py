@@ -10,8 +10,8 @@ import pytest
 
 from nstjax.assets import BUNDLED_STYLES, DEFAULT_STYLE, PAINTINGS
 from nstjax.errors import NstjaxError
-from nstjax.fast import Architecture, load_style, paint_pixels, stylize_fast
-from nstjax.fast.network import init_params, paint
+from nstjax.fast import TRAINING_RECIPES, Architecture, load_style, paint_pixels, stylize_fast
+from nstjax.fast.network import check_params, init_params, paint
 from nstjax.fast.style_file import save_style
 from nstjax.images import Picture
 
@@ -62,12 +62,32 @@ def test_another_networks_parameters(tmp_path):
     path = tmp_path / "wrong.safetensors"
     params = jax.tree.map(np.asarray, init_params(TINY, jax.random.key(0)))
     save_style(path, params, config=dataclasses.asdict(Architecture()), provenance={})
-    with pytest.raises(NstjaxError, match=r"not those of its network, 'johnson'.*update nstjax"):
-        stylize_fast(np.zeros((16, 16, 3)), path)
-    del params["residual3_conv1"]
+    told = r"wrong\.safetensors: .* not those of its network, 'johnson'"
+    wrong = r"conv1/kernel should be \(9, 9, 3, 32\) and is \(9, 9, 3, 4\); update nstjax"
+    with pytest.raises(NstjaxError, match=f"{told}.*{wrong}"):
+        load_style(path)
+    block = params.pop("residual3_conv1")
     save_style(path, params, config=dataclasses.asdict(TINY), provenance={})
-    with pytest.raises(NstjaxError, match="not those of its network"):
-        stylize_fast(np.zeros((16, 16, 3)), path)
+    with pytest.raises(NstjaxError, match=rf"{told}.*residual3_conv1/kernel .* is no array"):
+        load_style(path)
+    params |= {"residual3_conv1": block, "residual9_conv1": block}
+    save_style(path, params, config=dataclasses.asdict(TINY), provenance={})
+    with pytest.raises(NstjaxError, match=rf"{told}.*residual9_conv1/kernel should be no array"):
+        load_style(path)
+
+
+def test_parameters_that_come_from_elsewhere(style_file):
+    """Those of no file are told of when they paint."""
+    style = load_style(style_file)
+    params = {name: value for name, value in style.params.items() if name != "conv2"}
+    with pytest.raises(NstjaxError, match="not those of its network, 'johnson'"):
+        paint_pixels(dataclasses.replace(style, params=params), np.zeros((1, 16, 16, 3)))
+
+
+@pytest.mark.parametrize("name", TRAINING_RECIPES)
+def test_every_networks_own_parameters_pass(name):
+    architecture = TRAINING_RECIPES[name].architecture
+    check_params(architecture, init_params(architecture, jax.random.key(0)))
 
 
 def test_a_network_of_another_version(tmp_path):

@@ -1,7 +1,7 @@
 """What is bundled, or published elsewhere and needed here: found, or downloaded and cached."""
 
 from nstjax.assets.cache import cache_dir, cached_file
-from nstjax.assets.paintings import find_painting, sample_path
+from nstjax.assets.paintings import find_painting, local_painting, sample_path
 from nstjax.assets.styles import BUNDLED_STYLES, DEFAULT_STYLE
 from nstjax.assets.table import PAINTINGS, VGG_WEIGHTS, Asset, Painting
 from nstjax.assets.weights import find_weights
@@ -17,5 +17,6 @@ __all__ = [
     "cached_file",
     "find_painting",
     "find_weights",
+    "local_painting",
     "sample_path",
 ]

@@ -51,11 +51,23 @@ def find_painting(name: str, *, check: Callable[[Path], object], progress: bool 
     """
     if name not in PAINTINGS:
         raise unknown_choice("style", name, PAINTINGS)
-    return (
-        _among_assets(name)
-        or _in_cache(name)
-        or _downloaded(PAINTINGS[name], check, progress=progress)
-    )
+    found = local_painting(name)
+    return found or _downloaded(PAINTINGS[name], check, progress=progress)
+
+
+def local_painting(name: str) -> Path | None:
+    """Finds the picture of a painting where `find_painting` looks before it downloads.
+
+    Args:
+        name: of a painting.
+
+    Returns:
+        The file, None where there is none on this machine.
+
+    Raises:
+        NstjaxError: `$NSTJAX_ASSETS` is no folder.
+    """
+    return _among_assets(name) or _in_cache(name)
 
 
 def _among_assets(name: str) -> Path | None:

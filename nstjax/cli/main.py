@@ -17,6 +17,7 @@ DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 # Each module has `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
     "stylize": ("nstjax.cli.stylize", "paint photographs in the style of a painting"),
+    "replay": ("nstjax.cli.replay", "make a picture again, and say what differs"),
     "train": ("nstjax.cli.train", "train a network that paints in the style of a painting"),
     "styles": ("nstjax.cli.styles", "list the trained styles, and the paintings known by name"),
     "classify": ("nstjax.cli.classify", "name what a picture shows, to check the network"),

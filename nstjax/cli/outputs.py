@@ -83,6 +83,36 @@ def output_paths(
     return [check_output(output, bits=bits)]
 
 
+def replay_path(
+    picture: Path, output: str | None, inputs: Iterable[str | None], *, bits: int
+) -> Path:
+    """Decides where a picture goes that is made again.
+
+    Without `output`, into the current folder, as PICTURE-replay.SUFFIX, numbered if that exists.
+
+    Args:
+        picture: the one to be made again.
+        output: a file, or a folder: one that exists, or a name that ends in a separator.
+        inputs: files that must not be overwritten.
+        bits: per channel, which the format must be able to hold.
+
+    Returns:
+        The path.
+
+    Raises:
+        NstjaxError: if it cannot be written, or is the picture or an input.
+    """
+    name = f"{picture.stem}-replay{picture.suffix}"
+    if output is None or os.path.isdir(output) or output.endswith(("/", os.sep)):
+        return _free([Path(output or "") / name], os.path.exists, bits)[0]
+    taken = {os.path.realpath(path) for path in (picture, *inputs) if path is not None}
+    if os.path.realpath(output) in taken:
+        raise NstjaxError(
+            f"--output {output} would overwrite the picture or an input: choose another name"
+        )
+    return check_output(output, bits=bits)
+
+
 def per_picture(path: str | None, picture: Path, *, several: bool) -> Path | None:
     """Tells the files of several pictures apart by the pictures' names."""
     if path is None or not several:

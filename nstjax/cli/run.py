@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,23 +42,25 @@ class Ended(NamedTuple):
 
 
 def stylize_one(
-    content: Path | str,
+    content: Path | str | Picture,
     style: Picture,
     recipe: Recipe,
     weights: Weights,
     outputs: Outputs,
     *,
     quiet: bool,
+    last_step: int | None = None,
 ) -> Ended:
     """Stylises one picture and writes everything that was asked for.
 
     Args:
-        content: the photograph's file or address.
+        content: the photograph, or its file or address.
         style: the painting.
         recipe: the settings.
         weights: of the loss network.
         outputs: what to write where.
         quiet: whether to show nothing.
+        last_step: the step after which the run ends early; None for none.
 
     Returns:
         How it ended.
@@ -65,16 +68,17 @@ def stylize_one(
     Raises:
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
-    photograph = load_image(content)
+    photograph = content if isinstance(content, Picture) else load_image(content)
+    content = photograph.name
     with stop_on_interrupt() as interrupt, _bar(recipe, content, quiet) as bar:
-        monitor = _Monitor(outputs, recipe, bar, interrupt)
+        monitor = _Monitor(outputs, recipe, bar, interrupt, last_step)
         result = stylize(
             photograph,
             style,
             recipe=recipe,
             weights=weights,
             callback=monitor,
-            callback_every=outputs.save_every or 0,
+            callback_every=outputs.save_every or last_step or 0,
         )
     saved, problem = _save(result, outputs.picture, outputs.bits)
     problems = [problem] if problem else []
@@ -97,12 +101,18 @@ def stylize_one(
 
 
 def paint_one(
-    content: Path | str, style: Style, path: Path, *, size: int | None, bits: int, quiet: bool
+    content: Path | str | Picture,
+    style: Style,
+    path: Path,
+    *,
+    size: int | None,
+    bits: int,
+    quiet: bool,
 ) -> Ended:
     """Stylises one picture with a trained style and saves it.
 
     Args:
-        content: the photograph's file or address.
+        content: the photograph, or its file or address.
         style: the trained style.
         path: where the picture goes.
         size: its longest side; None keeps the photograph's.
@@ -115,11 +125,13 @@ def paint_one(
     Raises:
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
+    began = time.perf_counter()
     result = stylize_fast(content, style, size=size)
+    seconds = time.perf_counter() - began
     saved, problem = _save(result, path, bits)
     if not quiet and not problem:
         height, width = result.image.shape[1:3]
-        print(f"{saved}: {width}×{height}, {result.settings['seconds']:.1f} s")
+        print(f"{saved}: {width}×{height}, {seconds:.1f} s")
     return Ended(problem=problem)
 
 
@@ -139,6 +151,7 @@ class _Monitor:
     recipe: Recipe
     bar: tqdm
     interrupt: Interrupt
+    last_step: int | None = None
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     def __call__(self, progress: Progress) -> bool:
@@ -147,7 +160,8 @@ class _Monitor:
         self.bar.set_postfix_str(f"total {entry['total']:.4g} = {terms}", refresh=False)
         self.bar.update(progress.step - self.bar.n)
         self._keep(progress)
-        return self.interrupt.requested
+        ends = self.last_step is not None and progress.step >= self.last_step
+        return ends or self.interrupt.requested
 
     def _keep(self, progress: Progress) -> None:
         done = progress.step / max(1, progress.steps)

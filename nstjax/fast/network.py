@@ -1,7 +1,7 @@
 """The style networks: a photograph in, the same photograph painted out, in one pass."""
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import jax
@@ -56,6 +56,38 @@ def init_params(architecture: Architecture, key: Array) -> Params:
     image = jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3))
     # Compiled, it draws and computes nothing else; step by step it would paint the picture, too.
     return jax.jit(_network(architecture).init)(key, image)["params"]
+
+
+def check_params(architecture: Architecture, params: Params) -> None:
+    """Raises an error for people if parameters are not those of a network.
+
+    Args:
+        architecture: of the network.
+        params: by layer name.
+
+    Raises:
+        NstjaxError: if an array is missing, of another shape, or one too many.
+    """
+    expected, found = _shapes_of(architecture), _shapes(params)
+    for name in sorted(expected.keys() | found.keys()):
+        shapes = [shapes.get(name, "no array") for shapes in (expected, found)]
+        if shapes[0] != shapes[1]:
+            raise NstjaxError(
+                f"its parameters are not those of its network, {architecture.design!r}, as this "
+                f"version knows it: {name} should be {shapes[0]} and is {shapes[1]}"
+            )
+
+
+@cache
+def _shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    network = _network(architecture)
+    image = jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3))
+    return _shapes(jax.eval_shape(lambda: network.init(jax.random.key(0), image))["params"])
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    flat = jax.tree_util.tree_leaves_with_path(params)
+    return {"/".join(str(step.key) for step in path): leaf.shape for path, leaf in flat}
 
 
 def paint(

@@ -1,6 +1,5 @@
 """Stylising with a trained network: one pass a picture."""
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,19 @@ from jaxtyping import Float
 
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.errors import NstjaxError, unknown_choice
-from nstjax.fast.network import Params, auto_precision, check_side, paint_clipped
+from nstjax.fast.network import Params, auto_precision, check_params, check_side, paint_clipped
 from nstjax.fast.settings import Architecture
 from nstjax.fast.style_file import load_style_file
-from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
+from nstjax.files import sha256_of
+from nstjax.images import (
+    MadePicture,
+    Picture,
+    describe_input,
+    fit_size,
+    load_image,
+    public_name,
+    resize_image,
+)
 from nstjax.provenance import made_with
 
 # Pictures of nearly the same size share one compiled program: sides are rounded up to this.
@@ -29,12 +37,16 @@ class Style:
         architecture: of its network.
         params: the network's parameters.
         provenance: how it was trained, as its file says.
+        file: the name of its file, without the folder.
+        sha256: of its file.
     """
 
     name: str
     architecture: Architecture
     params: Params = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
+    file: str | None = None
+    sha256: str | None = None
 
 
 def load_style(source: str | Path) -> Style:
@@ -48,7 +60,7 @@ def load_style(source: str | Path) -> Style:
         The style.
 
     Raises:
-        NstjaxError: if there is none, or the file is not one.
+        NstjaxError: if there is none, or the file is not one, or of another network than it says.
 
     Example:
         >>> load_style("starry").architecture.upsampling
@@ -68,8 +80,13 @@ def load_style(source: str | Path) -> Style:
         raise NstjaxError(
             f"{path} is of a network that this version does not know ({error}): update nstjax"
         ) from error
+    if path not in BUNDLED_STYLES.values():  # it takes 0.2 s, and those are known to be right
+        try:
+            check_params(architecture, file.params)
+        except NstjaxError as error:
+            raise NstjaxError(f"{path}: {error}; update nstjax, or train the style anew") from error
     name = str(file.provenance.get("name", path.stem))
-    return Style(name, architecture, file.params, file.provenance)
+    return Style(name, architecture, file.params, file.provenance, path.name, sha256_of(path))
 
 
 def stylize_fast(
@@ -95,6 +112,10 @@ def stylize_fast(
     if not isinstance(style, Style):
         style = load_style(style)
     picture = content if isinstance(content, Picture) else load_image(content)
+    inputs = {
+        "content": describe_input(picture),
+        "style": {"name": style.file, "sha256": style.sha256, "of": "file"},
+    }
     if size is not None:
         height, width = picture.pixels.shape[1:3]
         shape = fit_size(height, width, size, upscale=True)
@@ -104,14 +125,13 @@ def stylize_fast(
             None if alpha is None else resize_image(alpha, *shape),
             picture.name,
         )
-    began = time.perf_counter()
     image = paint_pixels(style, picture.pixels)
     settings = {
         "method": "fast",
         "style": style.name,
-        "content": Path(picture.name).name,
+        "content": Path(public_name(picture.name)).name,
+        "inputs": inputs,
         "size": max(image.shape[1:3]),
-        "seconds": round(time.perf_counter() - began, 3),
         "style_provenance": style.provenance,
         **made_with(),
     }

@@ -5,9 +5,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nstjax.images import load_image, resize_image
-from nstjax.settings import Recipe, check_init
+from nstjax.images import Picture, load_image, resize_image
+from nstjax.settings import INITS, Recipe, check_init
 from nstjax.vgg import MEAN_COLOUR
+
+
+def load_init(recipe: Recipe) -> Picture | None:
+    """Loads the picture that `recipe.init` names.
+
+    Args:
+        recipe: the settings.
+
+    Returns:
+        The picture; None where the start is the content, the style or noise.
+
+    Raises:
+        NstjaxError: if `recipe.init` is neither a known name nor a picture.
+    """
+    check_init(recipe.init)
+    return None if recipe.init in INITS else load_image(recipe.init)
 
 
 def start_image(
@@ -15,6 +31,7 @@ def start_image(
     content: Float[np.ndarray, "1 h w 3"],
     style: Float[np.ndarray, "1 hs ws 3"],
     preprocessing: str,
+    init: Picture | None = None,
 ) -> Float[Array, "1 h w 3"]:
     """Makes the picture that the first step changes.
 
@@ -28,6 +45,7 @@ def start_image(
         content: RGB in [0, 1], shape (1, H, W, 3).
         style: RGB in [0, 1], of any size.
         preprocessing: of the network's weights.
+        init: what `load_init` returned; None loads it.
 
     Returns:
         RGB, shape (1, H, W, 3).
@@ -35,15 +53,15 @@ def start_image(
     Raises:
         NstjaxError: if `recipe.init` is neither a known name nor a picture.
     """
-    check_init(recipe.init)
+    init = init or load_init(recipe)
     _, height, width, _ = content.shape
     ratio = 1.0 if recipe.init == "noise" else recipe.noise_ratio
-    if recipe.init in ("content", "noise"):
-        image = content
+    if init is not None:
+        image = resize_image(init.pixels, height, width)
     elif recipe.init == "style":
         image = resize_image(style, height, width)
     else:
-        image = resize_image(load_image(recipe.init).pixels, height, width)
+        image = content
     if ratio == 0:
         return jnp.asarray(image)
     return (1 - ratio) * jnp.asarray(image) + ratio * _noise(recipe, content.shape, preprocessing)

@@ -12,8 +12,16 @@ from jaxtyping import Float
 from nstjax.errors import NstjaxError
 from nstjax.gatys.history import Callback, History, Recorder, to_picture
 from nstjax.gatys.loop import optimize
-from nstjax.gatys.start import start_image
-from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
+from nstjax.gatys.start import load_init, start_image
+from nstjax.images import (
+    MadePicture,
+    Picture,
+    describe_input,
+    fit_size,
+    load_image,
+    public_name,
+    resize_image,
+)
 from nstjax.objective import check_pictures, network_params, prepare
 from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
@@ -80,6 +88,7 @@ def stylize(
     recipe = override(recipe, **settings)
     content_picture = _load(content)
     style_picture = _load(style)
+    init = load_init(recipe)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
     params = network_params(recipe, weights)
@@ -97,7 +106,7 @@ def stylize(
         content_pixels, style_pixels = pictures
         structure, inputs = prepare(recipe, weights.preprocessing, params, *pictures)
         if image is None:
-            image = start_image(recipe, content_pixels, style_pixels, weights.preprocessing)
+            image = start_image(recipe, content_pixels, style_pixels, weights.preprocessing, init)
         else:
             image = resize_image(to_picture(image), *content_pixels.shape[1:3])
         image = optimize(
@@ -119,7 +128,7 @@ def stylize(
     return StylizeResult(
         image=picture,
         history=recorder.history,
-        settings=_settings(recipe, weights, content_picture, style_picture, recorder.step),
+        settings=_settings(recipe, weights, content_picture, style_picture, init, recorder.step),
         alpha=None if alpha is None else resize_image(alpha, *size),
         stopped=recorder.stopped or recorder.note,
     )
@@ -173,15 +182,23 @@ def _style_for(recipe: Recipe, style: Pixels, content: Pixels, size_share: float
 
 
 def _settings(
-    recipe: Recipe, weights: Weights, content: Picture, style: Picture, step: int
+    recipe: Recipe,
+    weights: Weights,
+    content: Picture,
+    style: Picture,
+    init: Picture | None,
+    step: int,
 ) -> dict[str, Any]:
     values = dataclasses.asdict(recipe)
+    inputs = {"content": content, "style": style} | ({} if init is None else {"init": init})
     return {
         "method": "gatys",
         "recipe": values.pop("name"),
         **values,
-        "content": Path(content.name).name,
-        "style": Path(style.name).name,
+        "init": recipe.init if init is None else public_name(recipe.init),
+        "content": Path(public_name(content.name)).name,
+        "style": Path(public_name(style.name)).name,
+        "inputs": {role: describe_input(picture) for role, picture in inputs.items()},
         "steps_done": step,
         "weights_sha256": weights.sha256,
         **made_with(),

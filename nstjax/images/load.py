@@ -1,5 +1,6 @@
 """Loads a picture from a file, an address, Pillow or an array."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -38,11 +39,13 @@ class Picture:
         pixels: sRGB in [0, 1], (1, H, W, 3), not multiplied by alpha.
         alpha: opacity in [0, 1], (1, H, W, 1), or None where the source has none.
         name: the path or address it came from, for messages.
+        sha256: of the file that `load_image` read; None for a picture from elsewhere.
     """
 
     pixels: Float32[np.ndarray, "1 h w 3"]
     alpha: Float32[np.ndarray, "1 h w 1"] | None
     name: str
+    sha256: str | None = None
 
 
 def load_image(source: Any, *, size: int | None = None, upscale: bool = False) -> Picture:
@@ -80,6 +83,7 @@ def load_image(source: Any, *, size: int | None = None, upscale: bool = False) -
         oriented(pixels, decoded.orientation),
         None if alpha is None else oriented(alpha, decoded.orientation),
         decoded.name,
+        decoded.sha256,
     )
 
 
@@ -97,6 +101,7 @@ class _Decoded:
     full: tuple[int, int]
     orientation: int = 1
     box: _Box | None = None
+    sha256: str | None = None
 
 
 def _from_pillow(image: Image.Image) -> _Decoded:
@@ -112,10 +117,12 @@ def _from_pillow(image: Image.Image) -> _Decoded:
 def _from_file(source: str | os.PathLike[str], size: int | None) -> _Decoded:
     name = os.fspath(source)
     with open_source(source) as stream, decoding(name):
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream.seek(0)
         image = open_picture(stream, name)
         full, box = _load(image, size)
         pixels, alpha = to_arrays(image, name)
-        return _Decoded(pixels, alpha, name, full, orientation_of(image), box)
+        return _Decoded(pixels, alpha, name, full, orientation_of(image), box, sha256)
 
 
 def _load(image: Image.Image, size: int | None) -> tuple[tuple[int, int], _Box | None]:

@@ -27,7 +27,8 @@ class MadePicture:
 
     def save(self, path: str | Path, *, bits: int = 8) -> None:
         """Saves the picture with its settings; see `nstjax.images.save_image`."""
-        save_image(path, self.image, alpha=self.alpha, bits=bits, settings=self.settings)
+        settings = self.settings if bits == 8 else {**self.settings, "bits": bits}
+        save_image(path, self.image, alpha=self.alpha, bits=bits, settings=settings)
 
     def _repr_png_(self) -> bytes:
         """Shows the picture in a notebook."""

@@ -1,11 +1,11 @@
 """VGG weights: a file on disk in, parameters on the device out, converted once."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nstjax import assets
 from nstjax.errors import NstjaxError
+from nstjax.files import sha256_of
 from nstjax.vgg.convert import Arrays, check_shapes, read_keras_h5, read_safetensors
 from nstjax.vgg.layers import check_network
 
@@ -55,7 +55,7 @@ def load_weights(
     """
     check_network(network)
     file = assets.find_weights(network, top=top, path=path, progress=progress)
-    sha256 = _sha256(file)
+    sha256 = sha256_of(file)
     if file.suffix == ".safetensors":
         params, preprocessing = read_safetensors(file)
     else:
@@ -82,11 +82,3 @@ def _read_converted(file: Path, sha256: str) -> Arrays:
         return read_safetensors(converted)[0] if converted else read_keras_h5(file)
     except NstjaxError:  # a damaged conversion is no reason to stop: the original is at hand
         return read_keras_h5(file)
-
-
-def _sha256(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise NstjaxError(f"{file} cannot be read: {error.strerror}") from error
