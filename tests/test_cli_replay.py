@@ -91,14 +91,16 @@ def test_16_bits(folder, capsys, suffix):
 def test_noise_a_start_from_a_picture_and_transparency(folder, capsys):
     Path("starts").mkdir()
     picture("starts/start.png", 20, 20, seed=3)
+    Path("starts/start.png").rename("starts/noise")  # which --init also knows as a word
     photo = Image.open("photo.jpg").convert("RGBA")
     photo.putalpha(Image.linear_gradient("L").resize(photo.size))
     photo.save("photo.png")
-    options = ["--init", "starts/start.png", "--noise-ratio", "0.5", "--seed", "7"]
+    options = ["--init", "starts/noise", "--noise-ratio", "0.5", "--seed", "7"]
     assert main(["stylize", "photo.png", *PIXELS, *options, "--output", "out.png"]) == 0
-    assert (read_settings("out.png") or {})["init"] == "start.png"  # and no folder
-    expect_failure(capsys, main(["replay", "out.png"]), "the init, start.png", "--init")
-    lines = replay(capsys, "out.png", "--init", "starts/start.png")
+    assert (read_settings("out.png") or {})["init"] == "noise"  # and no folder
+    expect_failure(capsys, main(["replay", "out.png"]), "the init, noise,", "--init")
+    Path("starts/noise").rename("noise")
+    lines = replay(capsys, "out.png", "--init", "noise")
     assert lines[0] == f"out.png: {SAME}"
     assert lines[-1].endswith("byte for byte")
 
@@ -276,6 +278,10 @@ def test_where_it_goes(folder, capsys):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"method": ["fast"]}, ["['fast']", "update nstjax"]),
+        ({"content_weight": 10**400}, ["settings that this version cannot use"]),
+        ({"steps_done": -1}, ["steps_done is -1"]),
+        ({"weights_sha256": 5}, ["weights_sha256 is 5"]),
         ({"method": "magic"}, ["'magic'", "update nstjax"]),
         ({"brushes": 3, "nstjax": "9.0"}, ["9.0", "brushes", "update nstjax"]),
         ({"optimizer": "sgdm"}, ["sgdm", "did you mean 'sgd'"]),

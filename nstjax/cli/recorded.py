@@ -89,7 +89,7 @@ def read_recorded(path: Path) -> Recorded:
             "saved since"
         )
     method = settings.get("method")
-    if method not in _BESIDE:
+    if not isinstance(method, str) or method not in _BESIDE:
         raise NstjaxError(
             f"{path} was made by a method that this version does not know ({method!r}): update "
             "nstjax"
@@ -107,9 +107,12 @@ def read_recorded(path: Path) -> Recorded:
         for role in recorded.roles:
             trained = role == "style" and recipe is None
             _check_input(recorded.input(role), trained=trained)
-        if not isinstance(settings.get("size", 1), int):
-            raise TypeError(f"size is {settings['size']!r}")
-    except (TypeError, KeyError, AttributeError, NstjaxError) as error:
+        for name in ("size", "steps_done"):
+            if not isinstance(settings.get(name, 0), int) or settings.get(name, 0) < 0:
+                raise TypeError(f"{name} is {settings[name]!r}")
+        if not isinstance(settings.get("weights_sha256", ""), str):
+            raise TypeError(f"weights_sha256 is {settings['weights_sha256']!r}")
+    except (TypeError, KeyError, AttributeError, OverflowError, ValueError) as error:
         raise NstjaxError(
             f"{path} has settings that this version cannot use ({error}): update nstjax"
         ) from error
@@ -212,7 +215,7 @@ def _load(source: str, record: dict[str, Any]) -> tuple[Picture, bool]:
     """Loads a picture as it was recorded, and tells whether it is the same."""
     picture = load_image(source)
     if record.get("sha256") is None or _same(picture, record):
-        return picture, "sha256" in record
+        return picture, record.get("sha256") is not None
     longest = max(record["width"], record["height"])
     if record["of"] == "file" and picture.sha256 == record["sha256"]:
         # In Python it was loaded at another size than its own.
@@ -271,7 +274,7 @@ def _places(recorded: Recorded, role: str) -> list[str]:
 
 def _beside(recorded: Recorded, name: str) -> list[str]:
     places: Iterable[Path] = (recorded.path.parent / name, Path(name))
-    return [str(place) for place in places if os.path.isfile(place)]
+    return list(dict.fromkeys(str(place) for place in places if os.path.isfile(place)))
 
 
 def _nowhere(recorded: Recorded, role: str) -> NstjaxError:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from nstjax.cli.recorded import (
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style
-from nstjax.images import Picture, load_image
+from nstjax.images import Picture, is_url, load_image
 from nstjax.provenance import made_with
 from nstjax.vgg import load_weights
 
@@ -93,14 +94,16 @@ def _paint_pixels(
     recipe = recorded.recipe
     assert recipe is not None
     if "init" in inputs:
-        recipe = dataclasses.replace(recipe, init=inputs["init"].source)
+        source = inputs["init"].source  # a file may be called noise
+        source = source if is_url(source) else os.path.abspath(source)
+        recipe = dataclasses.replace(recipe, init=source)
     weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
     differs = _differences(recorded, inputs)
     before = recorded.settings.get("weights_sha256")
     if before != weights.sha256:
         differs.append(f"weights: sha256 was {short(before)}, is {short(weights.sha256)}")
     _tell(recorded, differs, quiet=options.quiet)
-    done = recorded.settings.get("steps_done")
+    done = recorded.settings.get("steps_done", recipe.steps)
     return stylize_one(
         _picture(inputs["content"]),
         _picture(inputs["style"]),
@@ -109,7 +112,7 @@ def _paint_pixels(
         outputs,
         quiet=options.quiet,
         # A run that was interrupted ends again where it did.
-        last_step=done if isinstance(done, int) and done < recipe.steps else None,
+        last_step=done if done < recipe.steps else None,
     )
 
 
