@@ -143,6 +143,14 @@ def test_an_interrupted_run_ends_where_it_did(folder, capsys, weights_file):
     assert replay(capsys, "out.png")[-1] == "out-replay.png is out.png, byte for byte"
 
 
+def test_a_picture_that_was_kept_on_the_way(folder, capsys):
+    """After step 5 of 6, in the second of two stages."""
+    make(*PIXELS, "--size", "32", "--steps", "6", "--save-every", "5")
+    lines = replay(capsys, "out-step00005.png")
+    assert lines[0] == f"out-step00005.png: {SAME}"
+    assert lines[-1].endswith(" is out-step00005.png, byte for byte")
+
+
 def test_what_python_made(folder, capsys):
     """From a picture that was loaded smaller, and from an array."""
     small = nstjax.load_image("photo.jpg", size=24)

@@ -5,11 +5,12 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +20,14 @@ from nstjax.cli.outputs import Outputs
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, stylize_fast
 from nstjax.files import write_whole
-from nstjax.gatys import History, Progress, StylizeResult, stylize
+from nstjax.gatys import (
+    History,
+    Progress,
+    StylizeResult,
+    load_init,
+    run_settings,
+    stylize,
+)
 from nstjax.images import MadePicture, Picture, load_image, resize_image, save_image
 from nstjax.objective import TERMS
 from nstjax.report import save_report
@@ -70,8 +78,10 @@ def stylize_one(
     """
     photograph = content if isinstance(content, Picture) else load_image(content)
     content = photograph.name
+    init = load_init(recipe) if outputs.save_every else None
+    settings = partial(run_settings, recipe, weights, photograph, style, init)
     with stop_on_interrupt() as interrupt, _bar(recipe, content, quiet) as bar:
-        monitor = _Monitor(outputs, recipe, bar, interrupt, last_step)
+        monitor = _Monitor(outputs, recipe, bar, interrupt, settings, last_step)
         result = stylize(
             photograph,
             style,
@@ -151,6 +161,7 @@ class _Monitor:
     recipe: Recipe
     bar: tqdm
     interrupt: Interrupt
+    settings: Callable[[int], dict[str, Any]]  # of the picture after a step
     last_step: int | None = None
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
@@ -171,7 +182,8 @@ class _Monitor:
         every = self.outputs.save_every
         if every and progress.step and progress.step % every == 0:
             try:
-                save_image(self.outputs.snapshot(progress.step), progress.image)
+                path, settings = self.outputs.snapshot(progress.step), self.settings(progress.step)
+                save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot
                 tqdm.write(f"nstjax: {error}; going on", file=sys.stderr)
 

@@ -128,7 +128,7 @@ def stylize(
     return StylizeResult(
         image=picture,
         history=recorder.history,
-        settings=_settings(recipe, weights, content_picture, style_picture, init, recorder.step),
+        settings=run_settings(recipe, weights, content_picture, style_picture, init, recorder.step),
         alpha=None if alpha is None else resize_image(alpha, *size),
         stopped=recorder.stopped or recorder.note,
     )
@@ -181,7 +181,7 @@ def _style_for(recipe: Recipe, style: Pixels, content: Pixels, size_share: float
     return resize_image(style, *fit_size(height, width, longest, upscale=True))
 
 
-def _settings(
+def run_settings(
     recipe: Recipe,
     weights: Weights,
     content: Picture,
@@ -189,6 +189,19 @@ def _settings(
     init: Picture | None,
     step: int,
 ) -> dict[str, Any]:
+    """Lists everything that makes a picture of the pixel route again.
+
+    Args:
+        recipe: the settings of the run.
+        weights: of the loss network.
+        content: the photograph, as it was given.
+        style: the painting, likewise.
+        init: the picture that `recipe.init` names, None where it names none.
+        step: the steps that were done.
+
+    Returns:
+        What JSON can hold.
+    """
     values = dataclasses.asdict(recipe)
     inputs = {"content": content, "style": style} | ({} if init is None else {"init": init})
     return {
