@@ -66,8 +66,8 @@ def stylize_one(
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
     photograph = load_image(content)
-    with stop_on_interrupt() as interrupt, _bar(recipe, content, quiet) as bar:
-        monitor = _Monitor(outputs, recipe, bar, interrupt)
+    with stop_on_interrupt() as interrupt, _bar(content, quiet) as bar:
+        monitor = _Monitor(outputs, bar, interrupt)
         result = stylize(
             photograph,
             style,
@@ -92,7 +92,7 @@ def stylize_one(
         problems.append(f"{error}; the picture is in {saved}")
     if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
-    done = f"the picture after {result.history[-1]['step']} of {recipe.steps} steps is in {saved}"
+    done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
     return Ended(done if interrupt.requested else "", "; ".join(problems))
 
 
@@ -124,9 +124,9 @@ def paint_one(
 
 
 @contextmanager
-def _bar(recipe: Recipe, content: Path | str, quiet: bool) -> Iterator[tqdm]:
+def _bar(content: Path | str, quiet: bool) -> Iterator[tqdm]:
     name = Path(content).name
-    with tqdm(total=recipe.steps, desc=name, unit="step", disable=quiet, leave=False) as bar:
+    with tqdm(desc=name, unit="step", disable=quiet, leave=False) as bar:
         bar.set_postfix_str("compiling")
         yield bar
 
@@ -136,12 +136,15 @@ class _Monitor:
     """The callback of a run: moves the bar, keeps snapshots, and passes Ctrl-C on."""
 
     outputs: Outputs
-    recipe: Recipe
     bar: tqdm
     interrupt: Interrupt
+    steps: int = 0
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     def __call__(self, progress: Progress) -> bool:
+        if not self.steps:
+            self.steps = progress.steps
+            self.bar.reset(total=progress.steps)
         entry = progress.entry
         terms = " ".join(f"{name} {entry[name]:.3g}" for name in TERMS)
         self.bar.set_postfix_str(f"total {entry['total']:.4g} = {terms}", refresh=False)

@@ -47,6 +47,8 @@ Callback = Callable[[Progress], bool | None]
 class Recorder:
     """Collects a run's history, tells the caller of it, and knows when to stop.
 
+    Made from the recipe, the steps of all sizes together, and what the caller wants called.
+
     Attributes:
         history: one entry a step, the start first: `step`, `total`, each term weighted (`content`,
             …) and before its weight (`content_raw`, …), `evaluations` and `seconds` so far.
@@ -55,11 +57,12 @@ class Recorder:
             while it did not.
     """
 
-    def __init__(self, recipe: Recipe, callback: Callback | None):
+    def __init__(self, recipe: Recipe, steps: int, callback: Callback | None):
         self.history: History = []
         self.stopped = ""
         self.note = ""
         self._recipe = recipe
+        self._steps = steps  # of all sizes together
         self._weights = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
         self._callback = callback
         self._reported = 0
@@ -130,6 +133,6 @@ class Recorder:
         if self._callback is None or not new:
             return
         self._reported = len(self.history)
-        progress = Progress(int(new[-1]["step"]), self._recipe.steps, image(), new[-1], new)
+        progress = Progress(int(new[-1]["step"]), self._steps, image(), new[-1], new)
         if self._callback(progress) and not self.stopped:
             self.stopped = "the callback asked for it"

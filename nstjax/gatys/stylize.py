@@ -5,22 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float
-
-from nstjax.errors import NstjaxError
-from nstjax.gatys.history import Callback, History, Recorder, to_picture
-from nstjax.gatys.loop import optimize
-from nstjax.gatys.start import start_image
-from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
-from nstjax.objective import check_pictures, network_params, prepare
+from nstjax.gatys.history import Callback, History, Recorder
+from nstjax.gatys.run import run_stages
+from nstjax.gatys.stages import stages_of
+from nstjax.images import MadePicture, Picture, load_image, resize_image
 from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
-
-Pixels = Float[np.ndarray, "1 _ _ 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,94 +74,22 @@ def stylize(
     style_picture = _load(style)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
-    params = network_params(recipe, weights)
-    recorder = Recorder(recipe, callback)
-    image = None
-    stages = _stages(recipe)
-    final = _pictures(recipe, content_picture.pixels, style_picture.pixels, stages[-1][0])
-    check_pictures(recipe, *final)
-    for size_share, steps in stages:
-        pictures = _pictures(recipe, content_picture.pixels, style_picture.pixels, size_share)
-        try:
-            check_pictures(recipe, *pictures)
-        except NstjaxError:  # what is too small on the way need not be so in the end
-            pictures = final
-        content_pixels, style_pixels = pictures
-        structure, inputs = prepare(recipe, weights.preprocessing, params, *pictures)
-        if image is None:
-            image = start_image(recipe, content_pixels, style_pixels, weights.preprocessing)
-        else:
-            image = resize_image(to_picture(image), *content_pixels.shape[1:3])
-        image = optimize(
-            recipe,
-            structure,
-            inputs,
-            jnp.asarray(image, jnp.float32),
-            steps=steps,
-            recorder=recorder,
-            every=callback_every,
-        )
-        if recorder.stopped:
-            break
-    assert image is not None  # a schedule has at least one stage
-    # A run that ends in an early stage, too, gives the size that was asked for.
-    size = final[0].shape[1:3]
-    picture = resize_image(to_picture(image), *size)
+    pixels = content_picture.pixels, style_picture.pixels
+    stages = stages_of(recipe, *(image.shape[1:3] for image in pixels))
+    recorder = Recorder(recipe, sum(stage.steps for stage in stages), callback)
+    picture = run_stages(recipe, weights, *pixels, stages, recorder, every=callback_every)
     alpha = content_picture.alpha
     return StylizeResult(
         image=picture,
         history=recorder.history,
         settings=_settings(recipe, weights, content_picture, style_picture, recorder.step),
-        alpha=None if alpha is None else resize_image(alpha, *size),
+        alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
         stopped=recorder.stopped or recorder.note,
     )
 
 
 def _load(source: Any) -> Picture:
     return source if isinstance(source, Picture) else load_image(source)
-
-
-def _stages(recipe: Recipe) -> list[tuple[float, int]]:
-    """The share of the size and the number of steps of each stage, adding up to `steps`."""
-    ends = np.cumsum([share for _, share in recipe.schedule]) / sum(s for _, s in recipe.schedule)
-    steps = np.diff(np.round(ends * recipe.steps).astype(int), prepend=0)
-    return [(size, int(count)) for (size, _), count in zip(recipe.schedule, steps, strict=True)]
-
-
-def _longest_side(recipe: Recipe, height: int, width: int, size: int) -> int:
-    """The longest side of a picture whose `recipe.side` is to be `size`."""
-    sides = {"longest": max(height, width), "shortest": min(height, width), "height": height}
-    return max(1, round(size * max(height, width) / sides[recipe.side]))
-
-
-def _pictures(
-    recipe: Recipe, content: Pixels, style: Pixels, size_share: float
-) -> tuple[Pixels, Pixels]:
-    """The content and the style image at the sizes of a stage."""
-    content = _content_at(recipe, content, size_share)
-    return content, _style_for(recipe, style, content, size_share)
-
-
-def _content_at(recipe: Recipe, pixels: Pixels, size_share: float) -> Pixels:
-    _, height, width, _ = pixels.shape
-    longest = _longest_side(recipe, height, width, recipe.size)
-    if not recipe.upscale:
-        longest = min(longest, max(height, width))
-    longest = max(1, round(longest * size_share))
-    return resize_image(pixels, *fit_size(height, width, longest, upscale=True))
-
-
-def _style_for(recipe: Recipe, style: Pixels, content: Pixels, size_share: float) -> Pixels:
-    """The style image at the size that the recipe wants beside this content image."""
-    _, height, width, _ = style.shape
-    if recipe.style_fit == "stretch":
-        return resize_image(style, *content.shape[1:3])
-    if recipe.style_fit == "width":
-        content_width = content.shape[2]
-        return resize_image(style, max(1, round(height * content_width / width)), content_width)
-    size = max(1, round((recipe.style_size or recipe.size) * size_share))
-    longest = _longest_side(recipe, height, width, size)
-    return resize_image(style, *fit_size(height, width, longest, upscale=True))
 
 
 def _settings(
