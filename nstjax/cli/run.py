@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
-from nstjax.cli.outputs import Outputs
+from nstjax.cli.outputs import Outputs, resume_file
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, stylize_fast
 from nstjax.files import write_whole
@@ -66,6 +66,10 @@ def stylize_one(
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
     photograph = load_image(content)
+    snapshot = resume_file(outputs.picture)
+    tell = _silent if quiet else _tell
+    if snapshot.exists() and not outputs.resume:
+        tell(f"{snapshot}, of a run that did not end, is left unused without --resume")
     with stop_on_interrupt() as interrupt, _bar(content, quiet) as bar:
         monitor = _Monitor(outputs, bar, interrupt)
         result = stylize(
@@ -75,8 +79,15 @@ def stylize_one(
             weights=weights,
             callback=monitor,
             callback_every=outputs.save_every or 0,
+            snapshot=snapshot,
+            snapshot_every=outputs.snapshot_every,
+            resume=outputs.resume,
+            tell=tell,
         )
     saved, problem = _save(result, outputs.picture, outputs.bits)
+    if not interrupt.requested:
+        with suppress(OSError):
+            snapshot.unlink(missing_ok=True)
     problems = [problem] if problem else []
     if result.stopped and not np.isfinite(result.history[-1]["total"]):
         problems.append(
@@ -93,6 +104,8 @@ def stylize_one(
     if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
+    if snapshot.exists():
+        done += "; the same command with --resume goes on"
     return Ended(done if interrupt.requested else "", "; ".join(problems))
 
 
@@ -123,6 +136,14 @@ def paint_one(
     return Ended(problem=problem)
 
 
+def _tell(message: str) -> None:
+    tqdm.write(f"nstjax: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _silent(message: str) -> None:
+    del message
+
+
 @contextmanager
 def _bar(content: Path | str, quiet: bool) -> Iterator[tqdm]:
     name = Path(content).name
@@ -145,6 +166,8 @@ class _Monitor:
         if not self.steps:
             self.steps = progress.steps
             self.bar.reset(total=progress.steps)
+            # What a run before this one has done says nothing of the speed.
+            self.bar.initial = self.bar.n = max(0, int(progress.entries[0]["step"]) - 1)
         entry = progress.entry
         terms = " ".join(f"{name} {entry[name]:.3g}" for name in TERMS)
         self.bar.set_postfix_str(f"total {entry['total']:.4g} = {terms}", refresh=False)
@@ -162,7 +185,7 @@ class _Monitor:
             try:
                 save_image(self.outputs.snapshot(progress.step), progress.image)
             except NstjaxError as error:  # the run is worth more than a snapshot
-                tqdm.write(f"nstjax: {error}; going on", file=sys.stderr)
+                _tell(f"{error}; going on")
 
 
 def _save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:

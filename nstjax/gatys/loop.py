@@ -6,10 +6,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from nstjax.errors import NstjaxError
 from nstjax.gatys.carry import carry
 from nstjax.gatys.chunk import CHUNK, evaluate_once, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
 from nstjax.gatys.scipy_lbfgsb import run_scipy
+from nstjax.gatys.snapshot import Snapshots
 from nstjax.gatys.steps import State, first_state, rates_of
 from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
@@ -27,6 +29,8 @@ def optimize(
     recorder: Recorder,
     every: int = 0,
     carried: optax.OptState | None = None,
+    snapshots: Snapshots | None = None,
+    resumed: list[np.ndarray] | None = None,
 ) -> tuple[Float[Array, "1 h w 3"], optax.OptState | None]:
     """Minimises the objective.
 
@@ -40,19 +44,24 @@ def optimize(
             few steps, and can end the run.
         every: reports also at all multiples of this number of steps; 0: at none in particular.
         carried: what came back of the size before.
+        snapshots: what is offered the state after every few steps.
+        resumed: the state of a snapshot, with which the stage goes on; the recorder is that run's.
 
     Returns:
         The picture after the last step with a finite objective, or the average up to there, not
         clipped; and what the next size needs of the optimiser.
     """
-    recorder.begin_stage()
+    if resumed is None:
+        recorder.begin_stage()
     if recipe.optimizer == "lbfgs-b":
         return run_scipy(recipe, structure, inputs, image, steps, recorder), None
     rates = rates_of(recipe)
     state = first_state(recipe, image * recipe.pixel_range, rates)
     if carried is not None:
         state = state._replace(opt_state=carry(carried, *image.shape[1:3]))
-    state = _run_chunks(recipe, structure, inputs, state, steps, recorder, every)
+    if resumed is not None:
+        state = _restored(state, resumed)
+    state = _run_chunks(recipe, structure, inputs, state, steps, recorder, every, snapshots)
     # What L-BFGS remembers is differences between pictures of one size.
     return picture_of(recipe, state), state.opt_state if recipe.optimizer == "adam" else None
 
@@ -93,10 +102,11 @@ def _run_chunks(
     steps: int,
     recorder: Recorder,
     every: int,
+    snapshots: Snapshots | None,
 ) -> State:
     rates = rates_of(recipe)
-    left = steps + 1  # the first only evaluates the start
-    count = 1
+    left = steps - int(state.step)  # before the start it is -1, and the first only evaluates it
+    count, first = 1, True
     while left and not recorder.ended:
         boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
         count = min(count, left, *(_until_multiple(recorder.step, b) for b in boundaries))
@@ -119,11 +129,25 @@ def _run_chunks(
             if recorder.ended:
                 break
         recorder.report(lambda state=state: to_picture(picture_of(recipe, state)))
-        # The first chunk also waits for compilation and says nothing of the speed.
-        compiled = left <= steps
+        if snapshots is not None and (recorder.asked or not recorder.stopped):
+            snapshots.offer(state, recorder, last=recorder.asked)
         left -= count
-        count = int(np.clip(_CHUNK_SECONDS / per_step, 1, CHUNK)) if compiled else 1
+        # The first chunk also waits for compilation and says nothing of the speed.
+        count = 1 if first else int(np.clip(_CHUNK_SECONDS / per_step, 1, CHUNK))
+        first = False
     return state
+
+
+def _restored(state: State, arrays: list[np.ndarray]) -> State:
+    """A snapshot's arrays in the places of a state's."""
+    leaves, tree = jax.tree.flatten(state)
+    wanted, found = ([(a.shape, a.dtype) for a in side] for side in (leaves, arrays))
+    if wanted != found:
+        raise NstjaxError(
+            "the snapshot holds another optimiser's state: leave out --resume to start from the "
+            "beginning"
+        )
+    return jax.tree.unflatten(tree, [jnp.array(array, copy=True) for array in arrays])
 
 
 def _until_multiple(step: int, every: int) -> int:

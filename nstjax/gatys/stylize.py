@@ -1,12 +1,14 @@
 """The pixel route from pictures to a picture: `stylize`."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nstjax.gatys.history import Callback, History, Recorder
 from nstjax.gatys.run import run_stages
+from nstjax.gatys.snapshot import EVERY_S, Snapshot, Snapshots, identity_of
 from nstjax.gatys.stages import stages_of
 from nstjax.images import MadePicture, Picture, load_image, resize_image
 from nstjax.provenance import made_with
@@ -40,6 +42,10 @@ def stylize(
     weights: Weights | str | Path | None = None,
     callback: Callback | None = None,
     callback_every: int = 0,
+    snapshot: str | Path | None = None,
+    snapshot_every: float = EVERY_S,
+    resume: bool = False,
+    tell: Callable[[str], object] = lambda message: None,
     **settings: Any,
 ) -> StylizeResult:
     """Paints a photograph in the style of a painting by optimising its pixels.
@@ -55,14 +61,21 @@ def stylize(
         callback: called about twice a second with a `Progress`; returning True ends the run with
             the picture so far, enlarged where the recipe had not come to its full size.
         callback_every: also calls at all multiples of this number of steps.
+        snapshot: a file that is written every so often, and when the callback ends the run. It
+            stays, to be removed once the picture is saved.
+        snapshot_every: seconds between two, more where writing takes long; 0: none is written.
+        resume: goes on from that file to the same bits as without interruption, on the same
+            machine; where there is none, from the beginning. With `lbfgs-b`, whose state cannot be
+            saved, it goes on from the start of the size that it was at.
+        tell: called with a message of where the run goes on, and where no snapshot can be written.
         **settings: any setting of `Recipe`, such as `size=512`, `steps=500`, `style_weight=1e-2`.
 
     Returns:
         The picture, the history of the objective, and the settings.
 
     Raises:
-        NstjaxError: if a picture cannot be read or is too small, a setting is not valid, or there
-            are no weights.
+        NstjaxError: if a picture cannot be read or is too small, a setting is not valid, there
+            are no weights, or the snapshot is damaged or of another run.
 
     Example:
         result = nstjax.stylize("photo.jpg", "painting.jpg", size=512, steps=500)
@@ -77,7 +90,21 @@ def stylize(
     pixels = content_picture.pixels, style_picture.pixels
     stages = stages_of(recipe, *(image.shape[1:3] for image in pixels))
     recorder = Recorder(recipe, sum(stage.steps for stage in stages), callback)
-    picture = run_stages(recipe, weights, *pixels, stages, recorder, every=callback_every)
+    snapshots = resumed = None
+    if snapshot is not None:
+        identity = identity_of(recipe, weights, *pixels)
+        snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
+        resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
+    picture = run_stages(
+        recipe,
+        weights,
+        *pixels,
+        stages,
+        recorder,
+        every=callback_every,
+        snapshots=snapshots,
+        resumed=resumed,
+    )
     alpha = content_picture.alpha
     return StylizeResult(
         image=picture,
@@ -90,6 +117,19 @@ def stylize(
 
 def _load(source: Any) -> Picture:
     return source if isinstance(source, Picture) else load_image(source)
+
+
+def _resumed(
+    snapshots: Snapshots, path: Path, recorder: Recorder, tell: Callable[[str], object]
+) -> Snapshot | None:
+    """The snapshot to go on from, with the recorder at its step."""
+    resumed = snapshots.load()
+    if resumed is None:
+        tell(f"there is no snapshot {path}: starting from the beginning")
+    else:
+        recorder.restore(resumed.recorder)
+        tell(f"going on from step {recorder.step} of {path}")
+    return resumed
 
 
 def _settings(
