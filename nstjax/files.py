@@ -59,7 +59,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file to be written, as `write_whole` does, bit by bit.
+    """Opens a file to be written, as `write_whole` does, piece by piece.
 
     Args:
         path: where to; missing folders are created.
