@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from nstjax.errors import NstjaxError
 
@@ -53,10 +54,27 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         NstjaxError: the system refuses, a full disk included.
     """
+    with writing(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file to be written, as `write_whole` does, piece by piece.
+
+    Args:
+        path: where to; missing folders are created.
+
+    Yields:
+        What to write to.
+
+    Raises:
+        NstjaxError: the system refuses, a full disk included.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("xb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
     except (OSError, ValueError) as error:  # ValueError: a null character in the path

@@ -29,5 +29,5 @@ def made_with() -> dict[str, str]:
         **{name: version(name) for name in _LIBRARIES},
         "platform": device.platform,
         "device": device.device_kind,
-        "convolutions": os.environ.get("NSTJAX_CONV", "auto"),
+        "convolutions": os.environ.get("NSTJAX_CONV") or "auto",
     }

@@ -11,10 +11,10 @@ from typing import Any, TypeVar, get_args
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.images import is_url
 from nstjax.losses import CONTENT_REDUCTIONS, GRAM_DIVISORS, STYLE_REDUCTIONS, TV_FORMS
-from nstjax.vgg.layers import CONVOLUTIONS, canonical_layer
+from nstjax.parse import LayerWeights, Schedule, parse_layers, parse_schedule
+from nstjax.vgg.layers import CONVOLUTIONS, canonical_layer, minimum_size
 from nstjax.vgg.network import POOLING
 
-LayerWeights = tuple[tuple[str, float], ...]
 AnyRecipe = TypeVar("AnyRecipe", bound="ObjectiveSettings")
 
 OPTIMIZERS = ("adam", "sgd", "lbfgs", "lbfgs-b")
@@ -24,6 +24,7 @@ SIDES = ("longest", "shortest", "height")
 STYLE_FITS = ("aspect", "stretch", "width")
 
 _REQUIRED = dataclasses.MISSING
+_ONE_SIZE: Schedule = ((1.0, 1.0),)
 _MOST_PIXELS = 20_000  # a side; systems end a process that takes too much memory without a word
 TINY = 1e-30
 """The least of what must be greater than 0."""
@@ -158,7 +159,17 @@ class Recipe(ObjectiveSettings):
         most=1,
     )
 
-    steps: int = setting(help="optimisation steps", least=0, most=10**7)
+    # The result is a moving average of the pictures, see `nstjax.gatys.steps.averaged`.
+    average: float = setting(
+        0.0,
+        help="average the pictures of a size, of old ones this share of the weight, as in 0.99",
+        least=0,
+        most=1 - 1e-6,
+    )
+
+    steps: int = setting(
+        help="optimisation steps; with --min-size, at each size", least=0, most=10**7
+    )
     size: int = setting(
         512,
         help="the picture's longest side in pixels (keras: its height; gatys-code: its shortest)",
@@ -167,10 +178,30 @@ class Recipe(ObjectiveSettings):
     )
     upscale: bool = False  # whether `size` may enlarge the content picture
     side: str = setting("longest", choices=SIDES)  # of content and style images, that `size` means
-    schedule: tuple[tuple[float, float], ...] = ((1.0, 1.0),)  # shares of size and steps, by stage
+    # Sizes in units of the last one, which is `size`; steps in units of their sum, `steps`.
+    schedule: Schedule = setting(
+        _ONE_SIZE,
+        help="coarse to fine at given sizes: SIZE[:STEPS],…; --size and --steps scale all of them",
+    )
+    min_size: int | None = setting(
+        None,
+        help="coarse to fine: from about this size to --size in factors of √2",
+        least=1,
+        most=_MOST_PIXELS,
+    )
+    initial_steps: int | None = setting(
+        None,
+        help="steps at the first size of --min-size (default: --steps)",
+        least=0,
+        most=10**7,
+    )
     style_size: int | None = setting(
         None, help="the style image's longest side (default: --size)", least=1, most=_MOST_PIXELS
     )
+    style_scale: float = setting(
+        1.0, help="factor on the style image's size: strokes grow with it", least=0.05, most=20
+    )
+    style_upscale: bool = True  # whether `size` and the rest may enlarge the style image
     # Its own aspect; stretched to the content's size; or its own, at the content's width.
     style_fit: str = setting("aspect", choices=STYLE_FITS)
 
@@ -178,14 +209,46 @@ class Recipe(ObjectiveSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        try:
-            shares = [share for size, steps in self.schedule for share in (size, steps)]
-            fine = bool(shares) and all(0 < share < math.inf for share in shares)
-        except (TypeError, ValueError):
-            fine = False
-        if not fine:
+        object.__setattr__(self, "schedule", self._checked_schedule())
+        if self.min_size is not None:
+            self._check_min_size(self.min_size)
+        elif self.initial_steps is not None:
             raise NstjaxError(
-                f"schedule is {self.schedule}: it must be pairs of shares greater than 0"
+                f"initial steps is {self.initial_steps} and there is no min size, whose first size "
+                "they are for: give --min-size too, or write --schedule SIZE:STEPS,…"
+            )
+        if self.average and self.optimizer == "lbfgs-b":
+            raise NstjaxError(
+                f"average is {self.average}, and SciPy's lbfgs-b has none: use --average 0, or "
+                "--optimizer lbfgs"
+            )
+
+    def _checked_schedule(self) -> Schedule:
+        try:
+            pairs = tuple((float(size), float(steps)) for size, steps in self.schedule)
+        except (TypeError, ValueError):
+            pairs = ()
+        if not pairs or not all(0 < number < math.inf for pair in pairs for number in pair):
+            raise NstjaxError(
+                f"schedule is {self.schedule}: it must be pairs of a size and of steps, both "
+                "greater than 0"
+            )
+        return pairs
+
+    def _check_min_size(self, min_size: int) -> None:
+        if self.schedule != _ONE_SIZE:
+            raise NstjaxError("schedule and min size both say the sizes: give one of them")
+        if min_size > self.size:
+            raise NstjaxError(
+                f"min size is {min_size} and size is {self.size}: the first size cannot be greater "
+                "than the last; give a smaller --min-size or a greater --size"
+            )
+        layers = self.content_layers + self.style_layers
+        needed, deepest = max((minimum_size(layer), layer) for layer, _ in layers)
+        if min_size < needed <= self.size:
+            raise NstjaxError(
+                f"min size is {min_size} and layer {deepest} needs {needed} pixels a side: "
+                f"give --min-size {needed} or more"
             )
 
 
@@ -235,40 +298,18 @@ def _checked(declared: dataclasses.Field, given: Any) -> Any:
     return value
 
 
-def parse_layers(text: str) -> LayerWeights:
-    """Reads layers and weights from text.
-
-    Args:
-        text: `LAYER[:WEIGHT],…`. Layers without a weight get equal shares of 1.
-
-    Returns:
-        Pairs of a name, as it was written, and a weight.
-
-    Raises:
-        NstjaxError: if a weight is not a number.
-
-    Example:
-        >>> parse_layers("relu1_1:0.5,relu2_1")
-        (('relu1_1', 0.5), ('relu2_1', 0.5))
-    """
-    parts = [part.strip().partition(":") for part in text.split(",") if part.strip()]
-    try:
-        return tuple(
-            (name, float(weight) if colon else 1 / len(parts)) for name, colon, weight in parts
-        )
-    except ValueError as error:
-        raise NstjaxError(f"{text!r} is no list of layers: write LAYER:WEIGHT,…") from error
-
-
 def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
     """Changes settings of a recipe.
 
     A size that is asked for is met exactly, so `size` lets the picture be enlarged unless
-    `upscale=False` says otherwise; a recipe's own size never enlarges.
+    `upscale=False` says otherwise; a recipe's own size never enlarges. `schedule` and `min_size`
+    replace each other, and a recipe's own `min_size` gives way to a smaller `size`.
 
     Args:
         recipe: where the other settings come from.
-        settings: new values by field name; layers also as text, see `parse_layers`.
+        settings: new values by field name; layers also as text, see `parse_layers`, and so the
+            schedule, whose last size and sum of steps are then `size` and `steps` where these are
+            not given: see `parse_schedule`.
 
     Returns:
         The changed recipe.
@@ -288,9 +329,26 @@ def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
     for name in ("content_layers", "style_layers"):
         if isinstance(settings.get(name), str):
             settings[name] = parse_layers(settings[name])
-    if isinstance(recipe, Recipe) and "size" in settings:
-        settings = {"upscale": True, **settings}
+    if isinstance(recipe, Recipe):
+        settings = _with_sizes(recipe, settings)
     return dataclasses.replace(recipe, **settings)
+
+
+def _with_sizes(recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
+    """Adds what the sizes that are given say of others."""
+    if isinstance(text := settings.get("schedule"), str):
+        schedule, said = parse_schedule(text)
+        settings = said | settings | {"schedule": schedule}
+    if "schedule" in settings:
+        settings = {"min_size": None} | settings
+    elif settings.get("min_size") is not None:
+        settings = {"schedule": _ONE_SIZE} | settings
+    size = settings.get("size")
+    if isinstance(size, numbers.Integral) and recipe.min_size is not None:
+        settings = {"min_size": min(recipe.min_size, size)} | settings
+    if settings.get("min_size", recipe.min_size) is None:
+        settings = {"initial_steps": None} | settings
+    return {"upscale": True} | settings if "size" in settings else settings
 
 
 def check_init(init: str) -> None:

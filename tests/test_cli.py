@@ -48,6 +48,19 @@ def test_an_asked_for_size_is_met_exactly(folder):
         assert image.size == (64, 48)
 
 
+def test_coarse_to_fine(folder, capsys):
+    options = ["photo.jpg", "--style", "painting.png", "--output", "o.png", *SHALLOW]
+    options += ["--schedule", "32:3,48:2", "--optimizer", "adam", "--learning-rate", "0.02"]
+    options += ["--average", "0.9"]
+    assert main(["stylize", *options]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("o.png: 48×36, 5 steps")
+    assert "/5 [" in told.err  # the bar's total
+    settings = read_settings("o.png")
+    assert settings is not None
+    assert (settings["size"], settings["steps"], settings["average"]) == (48, 5, 0.9)
+
+
 def test_history_report_and_snapshots(folder):
     code = stylize(
         *["photo.jpg", "--style", "painting.png", "--steps", "5", "--output", "o.png"],
@@ -177,6 +190,12 @@ def test_an_input_is_never_overwritten(folder, capsys):
         (["--steps", "-5"], ["steps", "-5"]),
         (["--steps", "many"], ["--steps", "many"]),
         (["--size", "0"], ["size", "0"]),
+        (["--schedule", "64,x"], ["'64,x'", "SIZE:STEPS"]),
+        (["--schedule", "32:5", "--min-size", "32"], ["schedule", "min size", "one of them"]),
+        (["--min-size", "64", "--size", "32"], ["min size", "64", "32", "--size"]),
+        (["--min-size", "8"], ["min size", "16 pixels", "--min-size 16"]),
+        (["--initial-steps", "8"], ["initial steps", "--min-size"]),
+        (["--average", "0.9"], ["average", "lbfgs-b", "--optimizer lbfgs"]),
         (["--size", "900000"], ["size", "900000", "1 to 20000"]),
         (["--size", "8", "--recipe", "tensorflow"], ["8", "16 pixels", "--size"]),
         (["--noise-ratio", "2"], ["noise ratio", "0 to 1"]),

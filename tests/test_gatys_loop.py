@@ -48,6 +48,17 @@ def test_the_objective_falls(run, optimizer):
     assert result.image.max() <= 1
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_chunking_changes_no_bit_over_sizes(run, monkeypatch, optimizer):
+    """With an average, and with what the optimiser takes along."""
+    images = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(nstjax.gatys.loop, "_CHUNK_SECONDS", seconds)
+        schedule = ((0.75, 0.5), (1.0, 0.5))
+        images.append(run(optimizer=optimizer, steps=14, schedule=schedule, average=0.9).image)
+    np.testing.assert_array_equal(*images)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs"])
 def test_chunking_changes_no_bit(run, monkeypatch, optimizer):
     results = []
@@ -107,6 +118,8 @@ def test_a_step_that_is_not_finite_keeps_the_last_good_picture(run):
     result = run(optimizer="sgd", learning_rate=1e30, clip=False, steps=20)
     assert result.stopped in [f"the objective became {bad} at step 1" for bad in ("nan", "inf")]
     assert [np.isfinite(entry["total"]) for entry in result.history] == [True, False]
+    np.testing.assert_array_equal(result.image, CONTENT)
+    result = run(optimizer="sgd", learning_rate=1e30, clip=False, steps=20, average=0.5)
     np.testing.assert_array_equal(result.image, CONTENT)
 
 

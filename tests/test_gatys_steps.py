@@ -80,6 +80,25 @@ def test_adam(shallow_recipe, shallow_vgg19, inside, white):
     assert (x == 0).any()  # that the clipping mattered
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("white", [1.0, 255.0])
+def test_the_average(shallow_recipe, shallow_vgg19, optimizer, white):
+    """Adam's bias-corrected moving average, of all pictures from the start on."""
+    decay = 0.8
+    settings = {"optimizer": optimizer, "average": decay, "pixel_range": white}
+    recipe = override(shallow_recipe, learning_rate=0.02 * white, **settings)
+    states = states_of(recipe, shallow_vgg19, 4)
+    for count in range(1, 6):
+        weights = (1 - decay) * decay ** np.arange(count - 1, -1, -1.0)
+        pictures = np.stack([state.image for state in states[:count]])
+        expected = np.tensordot(weights, pictures, 1) / (1 - decay**count)
+        np.testing.assert_allclose(states[count - 1].average, expected, atol=1e-6 * white)
+    assert np.abs(states[4].average - states[4].image).max() > 1e-3 * white
+    plain = states_of(override(recipe, average=0.0), shallow_vgg19, 4)
+    np.testing.assert_array_equal(plain[4].image, states[4].image)  # it only watches
+    assert plain[4].average is None
+
+
 def test_the_two_epsilons_differ(shallow_recipe, shallow_vgg19):
     """At the tutorial's 0.1 the first step is nearly a sign one way, and far from it the other."""
     images = [

@@ -10,10 +10,7 @@ from PIL import Image
 import nstjax
 from nstjax.errors import NstjaxError
 from nstjax.gatys import stylize
-from nstjax.gatys.stylize import _content_at, _style_for
 from nstjax.images import Picture, read_settings, resize_image
-from nstjax.recipes import get_recipe
-from nstjax.settings import override
 
 CONTENT, STYLE = inputs.picture(24, 32), inputs.picture(30, 26)
 LAYERS = {
@@ -28,46 +25,6 @@ def run(shallow_recipe, shallow_vgg19):
         return stylize(content, style, recipe=recipe, weights=shallow_vgg19, **settings)
 
     return call
-
-
-@pytest.mark.parametrize(
-    ("shape", "settings", "expected"),
-    [
-        ((300, 400), {"size": 200}, (150, 200)),
-        ((400, 300), {"size": 200}, (200, 150)),
-        ((301, 400), {"size": 200}, (151, 200)),  # 150.5 rounds up
-        ((30, 40), {"size": 200}, (150, 200)),  # asked for: enlarged
-        ((30, 40), {"size": 200, "upscale": False}, (30, 40)),
-        ((30, 40), {}, (30, 40)),  # a recipe's own 512 enlarges nothing
-        ((600, 800), {}, (384, 512)),
-        ((300, 400), {"size": 150, "side": "shortest"}, (150, 200)),
-        ((400, 300), {"size": 150, "side": "shortest"}, (200, 150)),
-        ((300, 400), {"size": 150, "side": "height"}, (150, 200)),
-        ((400, 300), {"size": 200, "side": "height"}, (200, 150)),
-        ((300, 400), {"size": 600, "side": "height", "upscale": False}, (300, 400)),
-        ((1, 50), {"size": 10}, (1, 10)),
-    ],
-)
-def test_the_content_gets_the_size_asked_for(shape, settings, expected):
-    recipe = override(get_recipe("tensorflow"), **settings)
-    assert _content_at(recipe, inputs.picture(*shape), 1.0).shape == (1, *expected, 3)
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({"size": 64}, (64, 32)),  # the painting's own aspect
-        ({"size": 64, "style_size": 100}, (100, 50)),
-        ({"size": 64, "side": "shortest"}, (128, 64)),
-        ({"size": 64, "style_fit": "stretch"}, (48, 64)),
-        ({"size": 64, "style_fit": "width"}, (128, 64)),
-        ({"size": 64, "style_fit": "width", "style_size": 10}, (128, 64)),
-    ],
-)
-def test_the_style_gets_its_size(settings, expected):
-    recipe = override(get_recipe("tensorflow"), **settings)
-    style = _style_for(recipe, inputs.picture(40, 20), inputs.picture(48, 64), 1.0)
-    assert style.shape == (1, *expected, 3)
 
 
 def test_stages(run):
@@ -104,6 +61,31 @@ def test_a_stage_starts_from_the_one_before(run):
     assert (
         np.abs(result.image - enlarged).mean() < np.abs(result.image - images[5].mean()).mean() / 3
     )
+
+
+def test_a_pyramid_starts_from_averages(run):
+    """Each size begins with the average of the one before, and the result is the last one's."""
+    reports = []
+    result = run(
+        *(inputs.picture(48, 64), inputs.picture(40, 50)),
+        min_size=32,
+        size=64,
+        initial_steps=4,
+        steps=3,
+        average=0.9,
+        learning_rate=0.05,
+        callback=reports.append,
+        callback_every=1,
+    )
+    assert [report.image.shape[2] for report in reports] == [32] * 5 + [45] * 3 + [64] * 3
+    assert {report.steps for report in reports} == {10}
+    assert [entry["step"] for entry in result.history] == list(range(11))
+    np.testing.assert_array_equal(result.image, reports[-1].image)
+    assert result.settings["steps_done"] == 10
+    # After one step the average is still nearly half of what the size began with.
+    start = resize_image(reports[4].image, 34, 45)
+    moved = np.abs(reports[5].image - start)
+    assert 0 < moved.max() < 0.05
 
 
 @pytest.mark.parametrize("name", ["keras", "anishathalye", "neural-style", "lbfgs-b", "gatys"])

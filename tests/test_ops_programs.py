@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,20 @@ def test_a_program_takes_jits_arguments_and_compiles_once(compilations):
     scaled(2, x)
     compilations.clear()
     assert scaled(2, y).tolist() == [0, 0, 0]
+    assert not compilations
+
+
+def test_a_program_can_be_compiled_before_it_is_called(compilations):
+    """By shapes alone, in another thread."""
+    scaled = Program(lambda factor, x, y: (factor * x, -y), static_argnums=0, donate_argnums=1)
+    x, y = jnp.ones((3, 5)), jnp.int32(2)
+    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    thread = threading.Thread(target=scaled.compile, args=(2, shape, y))
+    thread.start()
+    thread.join()
+    assert compilations
+    compilations.clear()
+    assert scaled(2, x, y)[0].tolist() == [[2] * 5] * 3
     assert not compilations
 
 

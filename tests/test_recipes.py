@@ -219,18 +219,21 @@ def test_names_suggest_the_nearest(setting, value, message):
 
 
 AT_LEAST_ZERO = ("content_weight", "style_weight", "tv_weight", "noise_std", "epsilon")
-ABOVE_ZERO = ("learning_rate", "input_range", "pixel_range", "decay_rate", "evaluations_per_step")
-COUNTS = ("history_size", "decay_steps", "size", "style_size", "tile")
-SHARES = ("noise_ratio", "tolerance", "beta1", "beta2")
+ABOVE_ZERO = (
+    *("learning_rate", "input_range", "pixel_range", "decay_rate", "evaluations_per_step"),
+    "style_scale",
+)
+COUNTS = ("history_size", "decay_steps", "size", "min_size", "style_size", "tile")
+SHARES = ("noise_ratio", "tolerance", "beta1", "beta2", "average")
 NUMBERS = (*AT_LEAST_ZERO, *ABOVE_ZERO, *SHARES)
 BAD = [
     *((name, -1.0) for name in NUMBERS),
     *((name, 0.0) for name in ABOVE_ZERO),
     *((name, bad) for name in NUMBERS for bad in (math.nan, math.inf)),
     *((name, 1.5) for name in (*SHARES, "decay_rate")),
-    *((name, 1.0) for name in ("beta1", "beta2")),
+    *((name, 1.0) for name in ("beta1", "beta2", "average")),
     *((name, bad) for name in COUNTS for bad in (0, -1)),
-    *((name, -1) for name in ("steps", "seed")),
+    *((name, -1) for name in ("steps", "initial_steps", "seed")),
     *(("seed", 2**32), ("steps", 10**9), ("size", 10**9)),
 ]
 
@@ -240,7 +243,7 @@ def test_every_number_is_in_these_lists():
     numbers = {
         name for name, kind in kinds.items() if kind in (int, float, float | None, int | None)
     }
-    assert numbers == {*NUMBERS, *COUNTS, "steps", "seed"}
+    assert numbers == {*NUMBERS, *COUNTS, "steps", "initial_steps", "seed"}
 
 
 @pytest.mark.parametrize(("setting", "value"), BAD)
@@ -301,6 +304,63 @@ def test_override():
 def test_a_size_that_is_asked_for_is_met(settings, upscale):
     assert not get_recipe("tensorflow").upscale
     assert override(get_recipe("tensorflow"), **settings).upscale == upscale
+
+
+PYRAMID = override(get_recipe("tensorflow"), min_size=128, initial_steps=1000, steps=500)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "expected"),
+    [
+        (
+            "tensorflow",
+            {"schedule": "128:1000, 256:500,512:500"},
+            {"size": 512, "steps": 2000, "schedule": ((128, 1000), (256, 500), (512, 500))},
+        ),
+        ("tensorflow", {"schedule": "64,128"}, {"size": 128, "steps": 1000, "upscale": True}),
+        ("tensorflow", {"schedule": "64:1,96:3", "size": 300}, {"size": 300, "steps": 4}),
+        ("tensorflow", {"schedule": "64:1,96:3", "steps": 40}, {"size": 96, "steps": 40}),
+        ("tensorflow", {"schedule": ((1.0, 2.0), (2.0, 1.0))}, {"size": 512, "steps": 1000}),
+        ("nstjax", {"min_size": 64}, {"schedule": ((1, 1),), "min_size": 64, "steps": 150}),
+        ("nstjax", {"size": 64}, {"schedule": ((0.5, 0.6), (1, 0.4)), "size": 64}),
+        (PYRAMID, {"schedule": "64:9"}, {"min_size": None, "initial_steps": None, "steps": 9}),
+        (PYRAMID, {"min_size": None}, {"min_size": None, "initial_steps": None}),
+        (PYRAMID, {"size": 100}, {"min_size": 100, "initial_steps": 1000}),
+        (PYRAMID, {"size": 1000}, {"min_size": 128, "initial_steps": 1000}),
+        (PYRAMID, {"size": 8}, {"min_size": 8}),  # what is too small then is the size
+    ],
+)
+def test_sizes_that_are_given(recipe, settings, expected):
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    changed = override(recipe, **settings)
+    assert {name: getattr(changed, name) for name in expected} == expected
+    assert Recipe(**dataclasses.asdict(changed)) == changed
+    assert hash(changed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "128:x"}, "'128:x' is no schedule: write SIZE:STEPS,"),
+        ({"schedule": "128:1,256"}, "no schedule"),
+        ({"schedule": "0:1"}, "no schedule"),
+        ({"schedule": "128:0"}, "no schedule"),
+        ({"schedule": ""}, "no schedule"),
+        ({"schedule": ()}, r"schedule is \(\): it must be pairs of a size and of steps"),
+        ({"schedule": ((1.0, math.nan),)}, "schedule is .*greater than 0"),
+        ({"schedule": "64:1,128:1", "min_size": 64}, "both say the sizes: give one of them"),
+        ({"min_size": 600}, "min size is 600 and size is 512: .*smaller --min-size"),
+        (
+            {"min_size": 15},
+            "min size is 15 and layer block5_conv2 needs 16 pixels a side: give --m",
+        ),
+        ({"initial_steps": 5}, "initial steps is 5 and there is no min size.*--min-size"),
+        ({"average": 0.9, "optimizer": "lbfgs-b"}, "average is 0.9, and SciPy's .*--average 0"),
+    ],
+)
+def test_sizes_that_do_not_go_together(settings, message):
+    with pytest.raises(NstjaxError, match=message):
+        override(get_recipe("tensorflow"), **settings)
 
 
 def test_recipes_are_frozen():

@@ -22,6 +22,8 @@ class Outputs:
         save_every: also keep the picture after every so many steps.
         history: one JSON object a step.
         report: a sheet of the run.
+        resume: whether to go on from the snapshot of a run that did not end.
+        snapshot_every: seconds between two of this run; 0: there are none.
     """
 
     picture: Path
@@ -29,6 +31,8 @@ class Outputs:
     save_every: int | None = None
     history: Path | None = None
     report: Path | None = None
+    resume: bool = False
+    snapshot_every: float = 0.0
 
     def snapshot(self, step: int) -> Path:
         """Returns where the picture after a step goes: beside the final one."""
@@ -42,10 +46,12 @@ def output_paths(
     *,
     bits: int,
     other_inputs: Iterable[str] = (),
+    resume: bool = False,
 ) -> list[Path]:
     """Decides where each stylised picture goes.
 
-    Without `output`, into the current folder, as PHOTO-PAINTING.png, numbered if that exists.
+    Without `output`, into the current folder, as PHOTO-PAINTING.png, numbered if that exists or
+    is the output of a run that can be resumed.
 
     Args:
         output: a file, or a folder: one that exists, or a name that ends in a separator.
@@ -53,6 +59,7 @@ def output_paths(
         style: the painting.
         bits: per channel, which the format must be able to hold.
         other_inputs: further files that must not be overwritten.
+        resume: whether that run is the one that is wanted.
 
     Returns:
         A path for each of `contents`, all different and none of them an input.
@@ -63,7 +70,12 @@ def output_paths(
     inputs = {os.path.realpath(path) for path in (*contents, style, *other_inputs)}
     if output is None:
         names = [Path(f"{_stem(content)}-{_stem(style)}{_SUFFIX}") for content in contents]
-        return _free(names, os.path.exists, bits)
+
+        def taken(path: Path) -> bool:
+            begun = resume_file(path).exists()
+            return not resume if begun else path.exists()
+
+        return _free(names, taken, bits)
     folder = Path(output)
     if os.path.isdir(output) or output.endswith(("/", os.sep)):
         names = [folder / f"{_stem(content)}{_SUFFIX}" for content in contents]
@@ -111,6 +123,11 @@ def replay_path(
             f"--output {output} would overwrite the picture or an input: choose another name"
         )
     return check_output(output, bits=bits)
+
+
+def resume_file(picture: Path) -> Path:
+    """Returns where the run that makes a picture keeps what it can be resumed from: beside it."""
+    return picture.with_name(f"{picture.name}.resume")
 
 
 def per_picture(path: str | None, picture: Path, *, several: bool) -> Path | None:

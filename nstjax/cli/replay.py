@@ -20,6 +20,7 @@ from nstjax.cli.recorded import (
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style
+from nstjax.gatys import stages_of
 from nstjax.images import Picture, is_url, load_image
 from nstjax.provenance import made_with
 from nstjax.vgg import load_weights
@@ -103,16 +104,19 @@ def _paint_pixels(
     if before != weights.sha256:
         differs.append(f"weights: sha256 was {short(before)}, is {short(weights.sha256)}")
     _tell(recorded, differs, quiet=options.quiet)
-    done = recorded.settings.get("steps_done", recipe.steps)
+    content, style = (_picture(inputs[role]) for role in ("content", "style"))
+    stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in (content, style)))
+    steps = sum(stage.steps for stage in stages)
+    done = recorded.settings.get("steps_done", steps)
     return stylize_one(
-        _picture(inputs["content"]),
-        _picture(inputs["style"]),
+        content,
+        style,
         recipe,
         weights,
         outputs,
         quiet=options.quiet,
         # A run that was interrupted ends again where it did.
-        last_step=done if done < recipe.steps else None,
+        last_step=done if done < steps else None,
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
-from nstjax.cli.outputs import Outputs
+from nstjax.cli.outputs import Outputs, resume_file
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, stylize_fast
 from nstjax.files import write_whole
@@ -80,8 +80,12 @@ def stylize_one(
     content = photograph.name
     init = load_init(recipe) if outputs.save_every else None
     settings = partial(run_settings, recipe, weights, photograph, style, init)
-    with stop_on_interrupt() as interrupt, _bar(recipe, content, quiet) as bar:
-        monitor = _Monitor(outputs, recipe, bar, interrupt, settings, last_step)
+    snapshot = resume_file(outputs.picture)
+    tell = _silent if quiet else _tell
+    if snapshot.exists() and not outputs.resume:
+        tell(f"{snapshot}, of a run that did not end, is left unused without --resume")
+    with stop_on_interrupt() as interrupt, _bar(content, quiet) as bar:
+        monitor = _Monitor(outputs, bar, interrupt, settings, last_step)
         result = stylize(
             photograph,
             style,
@@ -89,8 +93,15 @@ def stylize_one(
             weights=weights,
             callback=monitor,
             callback_every=outputs.save_every or last_step or 0,
+            snapshot=snapshot,
+            snapshot_every=outputs.snapshot_every,
+            resume=outputs.resume,
+            tell=tell,
         )
     saved, problem = _save(result, outputs.picture, outputs.bits)
+    if not interrupt.requested:
+        with suppress(OSError):
+            snapshot.unlink(missing_ok=True)
     problems = [problem] if problem else []
     if result.stopped and not np.isfinite(result.history[-1]["total"]):
         problems.append(
@@ -106,7 +117,9 @@ def stylize_one(
         problems.append(f"{error}; the picture is in {saved}")
     if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
-    done = f"the picture after {result.history[-1]['step']} of {recipe.steps} steps is in {saved}"
+    done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
+    if snapshot.exists():
+        done += "; the same command with --resume goes on"
     return Ended(done if interrupt.requested else "", "; ".join(problems))
 
 
@@ -145,10 +158,18 @@ def paint_one(
     return Ended(problem=problem)
 
 
+def _tell(message: str) -> None:
+    tqdm.write(f"nstjax: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _silent(message: str) -> None:
+    del message
+
+
 @contextmanager
-def _bar(recipe: Recipe, content: Path | str, quiet: bool) -> Iterator[tqdm]:
+def _bar(content: Path | str, quiet: bool) -> Iterator[tqdm]:
     name = Path(content).name
-    with tqdm(total=recipe.steps, desc=name, unit="step", disable=quiet, leave=False) as bar:
+    with tqdm(desc=name, unit="step", disable=quiet, leave=False) as bar:
         bar.set_postfix_str("compiling")
         yield bar
 
@@ -158,14 +179,19 @@ class _Monitor:
     """The callback of a run: moves the bar, keeps snapshots, and passes Ctrl-C on."""
 
     outputs: Outputs
-    recipe: Recipe
     bar: tqdm
     interrupt: Interrupt
     settings: Callable[[int], dict[str, Any]]  # of the picture after a step
     last_step: int | None = None
+    steps: int = 0
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     def __call__(self, progress: Progress) -> bool:
+        if not self.steps:
+            self.steps = progress.steps
+            self.bar.reset(total=progress.steps)
+            # What a run before this one has done says nothing of the speed.
+            self.bar.initial = self.bar.n = max(0, int(progress.entries[0]["step"]) - 1)
         entry = progress.entry
         terms = " ".join(f"{name} {entry[name]:.3g}" for name in TERMS)
         self.bar.set_postfix_str(f"total {entry['total']:.4g} = {terms}", refresh=False)
@@ -185,7 +211,7 @@ class _Monitor:
                 path, settings = self.outputs.snapshot(progress.step), self.settings(progress.step)
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot
-                tqdm.write(f"nstjax: {error}; going on", file=sys.stderr)
+                _tell(f"{error}; going on")
 
 
 def _save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:

@@ -1,6 +1,7 @@
 """`nstjax stylize`: photographs and a style in, stylised pictures out, by either route."""
 
 import argparse
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from nstjax.cli.style_image import load_style_image
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.fast import load_style
 from nstjax.files import check_writable
+from nstjax.gatys import EVERY_S
 from nstjax.images import find_images, load_image
 from nstjax.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
 from nstjax.report import check_report
@@ -66,6 +68,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-every", type=int, metavar="N", help="keep a picture every N steps")
     parser.add_argument("--history", metavar="FILE.jsonl", help="write one object a step")
     parser.add_argument("--report", metavar="FILE.png", help="draw a sheet of the run")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        default=None,
+        help="go on from the snapshot that a run which did not end left beside its output",
+    )
+    parser.add_argument(
+        "--snapshot-every",
+        type=float,
+        metavar="SECONDS",
+        help=f"time between two snapshots (default: {EVERY_S:g}; 0: none)",
+    )
     parser.add_argument("--vgg-weights", metavar="FILE", help="Keras .h5 or .safetensors")
     parser.add_argument("--bits", type=int, default=8, help="8, or 16 for PNG and TIFF")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -88,7 +102,12 @@ def run(options: argparse.Namespace) -> int:
     if not contents:
         return BAD_INPUT
     paths = output_paths(
-        options.output, contents, options.style, bits=options.bits, other_inputs=inputs
+        options.output,
+        contents,
+        options.style,
+        bits=options.bits,
+        other_inputs=inputs,
+        resume=bool(options.resume),
     )
     _check_apart(options, [*contents, options.style, *inputs, *paths])
     paint = make_painter(options, several)
@@ -143,6 +162,8 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
             save_every=options.save_every,
             history=per_picture(options.history, path, several=several),
             report=per_picture(options.report, path, several=several),
+            resume=bool(options.resume),
+            snapshot_every=EVERY_S if options.snapshot_every is None else options.snapshot_every,
         )
         return stylize_one(content, style, recipe, weights, outputs, quiet=options.quiet)
 
@@ -152,6 +173,7 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
 def _fast_route(options: argparse.Namespace, several: bool) -> _Painter:
     """What paints a picture in one pass."""
     others = ("recipe", "save_every", "history", "report", "vgg_weights")
+    others += ("resume", "snapshot_every")
     given = [*given_settings(options, Recipe), *others]
     for name in given:
         if name != "size" and getattr(options, name) is not None:
@@ -199,6 +221,8 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.save_every is not None and options.save_every < 1:
         raise NstjaxError(f"--save-every is {options.save_every}: it must be at least 1")
+    if options.snapshot_every is not None and not 0 <= options.snapshot_every < math.inf:
+        raise NstjaxError(f"--snapshot-every is {options.snapshot_every}: it must be at least 0")
     if options.init is not None:
         check_init(options.init)
     if options.history is not None:

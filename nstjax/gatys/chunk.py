@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from nstjax.gatys.steps import Rates, State, step_function
+from nstjax.gatys.steps import Rates, State, averaged, step_function
 from nstjax.objective import TERMS, Inputs, Structure, Terms, total_of
 from nstjax.ops import Program
 
@@ -41,7 +41,8 @@ def run_chunk(
     """Runs up to `count` steps on the device.
 
     The first step of a run only evaluates the start. A step that makes the objective non-finite
-    ends the chunk: its total is reported, and the state keeps the picture before it.
+    ends the chunk: its total is reported, and the state keeps the picture before it, and the
+    average.
 
     Args:
         structure: of the objective.
@@ -66,8 +67,13 @@ def run_chunk(
     def body(carry: tuple[Array, State, Records]) -> tuple[Array, State, Records]:
         i, state, records = carry
         after = step(state)
-        finite = jnp.isfinite(after.total)
-        after = after._replace(image=jnp.where(finite, after.image, state.image))
+        after = averaged(rates, state, after)
+        image, average = jax.tree.map(
+            partial(jnp.where, jnp.isfinite(after.total)),
+            (after.image, after.average),
+            (state.image, state.average),
+        )
+        after = after._replace(image=image, average=average)
         report = Records(after.total, after.terms, after.evaluations)
         records = jax.tree.map(lambda column, entry: column.at[i].set(entry), records, report)
         return i + 1, after, records

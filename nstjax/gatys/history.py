@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -14,6 +15,9 @@ from nstjax.settings import Recipe
 Entry = dict[str, int | float]
 History = list[Entry]
 TOLERANCE_STEPS = 10
+_ASKED = "the callback asked for it"
+# Of a `Recorder`, what a snapshot keeps.
+_KEPT = ("history", "note", "_reported", "_skip", "_earlier", "_first")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Progress:
     entries: History
 
 
-def to_picture(image: Float[Array, "1 h w 3"]) -> Float[np.ndarray, "1 h w 3"]:
+def to_picture(image: Float[Array | np.ndarray, "1 h w 3"]) -> Float[np.ndarray, "1 h w 3"]:
     """Copies a picture to the host, clipped to [0, 1]."""
     return np.clip(np.asarray(image, np.float32), 0, 1)
 
@@ -47,6 +51,8 @@ Callback = Callable[[Progress], bool | None]
 class Recorder:
     """Collects a run's history, tells the caller of it, and knows when to stop.
 
+    Made from the recipe, the steps of all sizes together, and what the caller wants called.
+
     Attributes:
         history: one entry a step, the start first: `step`, `total`, each term weighted (`content`,
             …) and before its weight (`content_raw`, …), `evaluations` and `seconds` so far.
@@ -55,11 +61,12 @@ class Recorder:
             while it did not.
     """
 
-    def __init__(self, recipe: Recipe, callback: Callback | None):
+    def __init__(self, recipe: Recipe, steps: int, callback: Callback | None):
         self.history: History = []
         self.stopped = ""
         self.note = ""
         self._recipe = recipe
+        self._steps = steps  # of all sizes together
         self._weights = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
         self._callback = callback
         self._reported = 0
@@ -77,6 +84,26 @@ class Recorder:
     def evaluations(self) -> int:
         """The evaluations recorded so far."""
         return int(self.history[-1]["evaluations"]) if self.history else 0
+
+    @property
+    def asked(self) -> bool:
+        """Whether the callback has ended the run."""
+        return self.stopped == _ASKED
+
+    def saved(self) -> dict[str, Any]:
+        """Returns what `restore` takes: everything that the rest of a run depends on, for JSON."""
+        kept = {name: getattr(self, name) for name in _KEPT}
+        return kept | {"seconds": self.elapsed()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Goes on where another run was.
+
+        Args:
+            saved: of that one's `saved`.
+        """
+        for name in _KEPT:
+            setattr(self, name, saved[name])
+        self._begin = time.perf_counter() - saved["seconds"]
 
     def elapsed(self) -> float:
         """Returns the seconds since the run began."""
@@ -130,6 +157,6 @@ class Recorder:
         if self._callback is None or not new:
             return
         self._reported = len(self.history)
-        progress = Progress(int(new[-1]["step"]), self._recipe.steps, image(), new[-1], new)
+        progress = Progress(int(new[-1]["step"]), self._steps, image(), new[-1], new)
         if self._callback(progress) and not self.stopped:
-            self.stopped = "the callback asked for it"
+            self.stopped = _ASKED

@@ -1,16 +1,18 @@
 """The loop with effects: runs chunks of steps, reports, and stops when it should."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
 
-from nstjax.gatys.chunk import CHUNK, run_chunk
+from nstjax.errors import NstjaxError
+from nstjax.gatys.carry import carry
+from nstjax.gatys.chunk import CHUNK, evaluate_once, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
 from nstjax.gatys.scipy_lbfgsb import run_scipy
-from nstjax.gatys.steps import first_state, rates_of
+from nstjax.gatys.snapshot import Snapshots
+from nstjax.gatys.steps import State, first_state, rates_of
 from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
 
@@ -26,7 +28,10 @@ def optimize(
     steps: int,
     recorder: Recorder,
     every: int = 0,
-) -> Float[Array, "1 h w 3"]:
+    carried: optax.OptState | None = None,
+    snapshots: Snapshots | None = None,
+    resumed: list[np.ndarray] | None = None,
+) -> tuple[Float[Array, "1 h w 3"], optax.OptState | None]:
     """Minimises the objective.
 
     Args:
@@ -38,30 +43,70 @@ def optimize(
         recorder: what gets an entry for the start and for each step, is reported to after every
             few steps, and can end the run.
         every: reports also at all multiples of this number of steps; 0: at none in particular.
+        carried: what came back of the size before.
+        snapshots: what is offered the state after every few steps.
+        resumed: the state of a snapshot, with which the stage goes on; the recorder is that run's.
 
     Returns:
-        The picture after the last step with a finite objective, not clipped.
+        The picture after the last step with a finite objective, or the average up to there, not
+        clipped; and what the next size needs of the optimiser.
     """
-    recorder.begin_stage()
+    if resumed is None:
+        recorder.begin_stage()
     if recipe.optimizer == "lbfgs-b":
-        return run_scipy(recipe, structure, inputs, image, steps, recorder)
-    return _run_chunks(recipe, structure, inputs, image, steps, recorder, every)
+        return run_scipy(recipe, structure, inputs, image, steps, recorder), None
+    rates = rates_of(recipe)
+    state = first_state(recipe, image * recipe.pixel_range, rates)
+    if carried is not None:
+        state = state._replace(opt_state=carry(carried, *image.shape[1:3]))
+    if resumed is not None:
+        state = _restored(state, resumed)
+    state = _run_chunks(recipe, structure, inputs, state, steps, recorder, every, snapshots)
+    # What L-BFGS remembers is differences between pictures of one size.
+    return picture_of(recipe, state), state.opt_state if recipe.optimizer == "adam" else None
+
+
+def compile_steps(
+    recipe: Recipe, structure: Structure, inputs: Inputs, height: int, width: int
+) -> None:
+    """Compiles what `optimize` runs.
+
+    Args:
+        recipe: the settings.
+        structure: of the objective.
+        inputs: its numbers, or their shapes.
+        height: of the picture, in pixels.
+        width: likewise.
+    """
+    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    if recipe.optimizer == "lbfgs-b":
+        evaluate_once.compile(structure, inputs, image)
+        return
+    rates = rates_of(recipe)
+    state = jax.eval_shape(lambda image: first_state(recipe, image, rates), image)
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    run_chunk.compile(structure, recipe.optimizer, recipe.history_size, inputs, rates, state, count)
+
+
+def picture_of(recipe: Recipe, state: State) -> Float[Array, "1 h w 3"]:
+    """The picture that a state stands for: its average, where there is one; white is 1."""
+    image = state.image if state.average is None else state.average
+    return image / recipe.pixel_range
 
 
 def _run_chunks(
     recipe: Recipe,
     structure: Structure,
     inputs: Inputs,
-    image: Array,
+    state: State,
     steps: int,
     recorder: Recorder,
     every: int,
-) -> Array:
+    snapshots: Snapshots | None,
+) -> State:
     rates = rates_of(recipe)
-    white = recipe.pixel_range
-    state = first_state(recipe, image * white, rates)
-    left = steps + 1  # the first only evaluates the start
-    count = 1
+    left = steps - int(state.step)  # before the start it is -1, and the first only evaluates it
+    count, first = 1, True
     while left and not recorder.ended:
         boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
         count = min(count, left, *(_until_multiple(recorder.step, b) for b in boundaries))
@@ -83,12 +128,26 @@ def _run_chunks(
             recorder.add(float(records.total[i]), raw, int(records.evaluations[i]), seconds)
             if recorder.ended:
                 break
-        recorder.report(partial(to_picture, state.image / white))
-        # The first chunk also waits for compilation and says nothing of the speed.
-        compiled = left <= steps
+        recorder.report(lambda state=state: to_picture(picture_of(recipe, state)))
+        if snapshots is not None and (recorder.asked or not recorder.stopped):
+            snapshots.offer(state, recorder, last=recorder.asked)
         left -= count
-        count = int(np.clip(_CHUNK_SECONDS / per_step, 1, CHUNK)) if compiled else 1
-    return state.image / white
+        # The first chunk also waits for compilation and says nothing of the speed.
+        count = 1 if first else int(np.clip(_CHUNK_SECONDS / per_step, 1, CHUNK))
+        first = False
+    return state
+
+
+def _restored(state: State, arrays: list[np.ndarray]) -> State:
+    """A snapshot's arrays in the places of a state's."""
+    leaves, tree = jax.tree.flatten(state)
+    wanted, found = ([(a.shape, a.dtype) for a in side] for side in (leaves, arrays))
+    if wanted != found:
+        raise NstjaxError(
+            "the snapshot holds another optimiser's state: leave out --resume to start from the "
+            "beginning"
+        )
+    return jax.tree.unflatten(tree, [jnp.array(array, copy=True) for array in arrays])
 
 
 def _until_multiple(step: int, every: int) -> int:

@@ -25,6 +25,7 @@ class Rates(NamedTuple):
     decay_steps: Array
     lower: Array
     upper: Array
+    average: Array
 
 
 class State(NamedTuple):
@@ -38,6 +39,7 @@ class State(NamedTuple):
         opt_state: the optimiser's.
         step: steps done; -1 before the start has been evaluated.
         evaluations: of the objective and its gradient, so far.
+        average: of the pictures so far, see `averaged`; None where there is none.
     """
 
     image: Float[Array, "1 h w 3"]
@@ -47,6 +49,7 @@ class State(NamedTuple):
     opt_state: optax.OptState
     step: Int[Array, ""]
     evaluations: Int[Array, ""]
+    average: Float[Array, "1 h w 3"] | None = None
 
 
 # (image in [0, pixel_range], term weights) -> total
@@ -100,7 +103,15 @@ def _first_order_step(
         state.step >= 0, update, lambda *same: same, state.image, state.opt_state
     )
     total, (gradient, terms) = jax.value_and_grad(total_of_variables)((image, weights))
-    return State(image, total, terms, gradient, opt_state, state.step + 1, state.evaluations + 1)
+    return state._replace(
+        image=image,
+        total=total,
+        terms=terms,
+        gradient=gradient,
+        opt_state=opt_state,
+        step=state.step + 1,
+        evaluations=state.evaluations + 1,
+    )
 
 
 def _lbfgs(history_size: int) -> optax.GradientTransformationExtraArgs:
@@ -144,8 +155,14 @@ def _lbfgs_step(
         moved: Any = optax.apply_updates(variables, updates)
         found: Any = cast(tuple, opt_state)[-1]
         (image, _), (gradient, terms) = moved, found.grad
-        evaluations = state.evaluations + found.info.num_linesearch_steps
-        return State(image, found.value, terms, gradient, opt_state, state.step, evaluations)
+        return state._replace(
+            image=image,
+            total=found.value,
+            terms=terms,
+            gradient=gradient,
+            opt_state=opt_state,
+            evaluations=state.evaluations + found.info.num_linesearch_steps,
+        )
 
     moved = jax.lax.cond(state.step >= 0, search, start, state)
     return moved._replace(step=state.step + 1)
@@ -173,10 +190,34 @@ def step_function(
         return partial(_lbfgs_step, _lbfgs(history_size), total_of_variables, weights)
 
     def step(state: State) -> State:
-        first_order = _FIRST_ORDER[optimizer](rates, state.step)
+        # Adam's own count goes on from one size to the next.
+        count = state.step if optimizer == "sgd" else cast(Any, state.opt_state)[0].count
+        first_order = _FIRST_ORDER[optimizer](rates, count)
         return _first_order_step(first_order, total_of_variables, weights, rates, state)
 
     return step
+
+
+def averaged(rates: Rates, before: State, after: State) -> State:
+    """Takes the picture after a step into the moving average.
+
+    With decay d, after n pictures, the start being the first, Adam's bias-corrected average
+    (1 - d) Σ dⁿ⁻ⁱ xᵢ / (1 - dⁿ): here updated in place of its sum, so that nothing is divided by a
+    small number, and every average lies between the pictures.
+
+    Args:
+        rates: of which `average` is the decay.
+        before: the state before the step.
+        after: the one after it.
+
+    Returns:
+        `after` with its average; as it is where there is none.
+    """
+    if before.average is None:
+        return after
+    pictures = after.step + 1
+    share = (1 - rates.average) / -jnp.expm1(pictures * jnp.log(rates.average))
+    return after._replace(average=before.average + share * (after.image - before.average))
 
 
 def first_state(recipe: Recipe, image: Float[Array, "1 h w 3"], rates: Rates) -> State:
@@ -203,6 +244,7 @@ def first_state(recipe: Recipe, image: Float[Array, "1 h w 3"], rates: Rates) ->
         opt_state=opt_state,
         step=jnp.int32(-1),
         evaluations=jnp.int32(0),
+        average=image if recipe.average else None,
     )
     # Copies: a chunk takes its state's memory, which must be neither the caller's nor shared.
     return jax.tree.map(lambda array: jnp.array(array, copy=True), state)

@@ -1,34 +1,28 @@
 """The pixel route from pictures to a picture: `stylize`."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float
-
-from nstjax.errors import NstjaxError
-from nstjax.gatys.history import Callback, History, Recorder, to_picture
-from nstjax.gatys.loop import optimize
-from nstjax.gatys.start import load_init, start_image
+from nstjax.gatys.history import Callback, History, Recorder
+from nstjax.gatys.run import run_stages
+from nstjax.gatys.snapshot import EVERY_S, Snapshot, Snapshots, identity_of
+from nstjax.gatys.stages import stages_of
+from nstjax.gatys.start import load_init
 from nstjax.images import (
     MadePicture,
     Picture,
     describe_input,
-    fit_size,
     load_image,
     public_name,
     resize_image,
 )
-from nstjax.objective import check_pictures, network_params, prepare
 from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
-
-Pixels = Float[np.ndarray, "1 _ _ 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +50,10 @@ def stylize(
     weights: Weights | str | Path | None = None,
     callback: Callback | None = None,
     callback_every: int = 0,
+    snapshot: str | Path | None = None,
+    snapshot_every: float = EVERY_S,
+    resume: bool = False,
+    tell: Callable[[str], object] = lambda message: None,
     **settings: Any,
 ) -> StylizeResult:
     """Paints a photograph in the style of a painting by optimising its pixels.
@@ -71,14 +69,21 @@ def stylize(
         callback: called about twice a second with a `Progress`; returning True ends the run with
             the picture so far, enlarged where the recipe had not come to its full size.
         callback_every: also calls at all multiples of this number of steps.
+        snapshot: a file that is written every so often, and when the callback ends the run. It
+            stays, to be removed once the picture is saved.
+        snapshot_every: seconds between two, more where writing takes long; 0: none is written.
+        resume: goes on from that file to the same bits as without interruption, on the same
+            machine; where there is none, from the beginning. With `lbfgs-b`, whose state cannot be
+            saved, it goes on from the start of the size that it was at.
+        tell: called with a message of where the run goes on, and where no snapshot can be written.
         **settings: any setting of `Recipe`, such as `size=512`, `steps=500`, `style_weight=1e-2`.
 
     Returns:
         The picture, the history of the objective, and the settings.
 
     Raises:
-        NstjaxError: if a picture cannot be read or is too small, a setting is not valid, or there
-            are no weights.
+        NstjaxError: if a picture cannot be read or is too small, a setting is not valid, there
+            are no weights, or the snapshot is damaged or of another run.
 
     Example:
         result = nstjax.stylize("photo.jpg", "painting.jpg", size=512, steps=500)
@@ -91,45 +96,31 @@ def stylize(
     init = load_init(recipe)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
-    params = network_params(recipe, weights)
-    recorder = Recorder(recipe, callback)
-    image = None
-    stages = _stages(recipe)
-    final = _pictures(recipe, content_picture.pixels, style_picture.pixels, stages[-1][0])
-    check_pictures(recipe, *final)
-    for size_share, steps in stages:
-        pictures = _pictures(recipe, content_picture.pixels, style_picture.pixels, size_share)
-        try:
-            check_pictures(recipe, *pictures)
-        except NstjaxError:  # what is too small on the way need not be so in the end
-            pictures = final
-        content_pixels, style_pixels = pictures
-        structure, inputs = prepare(recipe, weights.preprocessing, params, *pictures)
-        if image is None:
-            image = start_image(recipe, content_pixels, style_pixels, weights.preprocessing, init)
-        else:
-            image = resize_image(to_picture(image), *content_pixels.shape[1:3])
-        image = optimize(
-            recipe,
-            structure,
-            inputs,
-            jnp.asarray(image, jnp.float32),
-            steps=steps,
-            recorder=recorder,
-            every=callback_every,
-        )
-        if recorder.stopped:
-            break
-    assert image is not None  # a schedule has at least one stage
-    # A run that ends in an early stage, too, gives the size that was asked for.
-    size = final[0].shape[1:3]
-    picture = resize_image(to_picture(image), *size)
+    pixels = content_picture.pixels, style_picture.pixels
+    stages = stages_of(recipe, *(image.shape[1:3] for image in pixels))
+    recorder = Recorder(recipe, sum(stage.steps for stage in stages), callback)
+    snapshots = resumed = None
+    if snapshot is not None:
+        identity = identity_of(recipe, weights, *pixels, init)
+        snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
+        resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
+    picture = run_stages(
+        recipe,
+        weights,
+        *pixels,
+        stages,
+        recorder,
+        init=init,
+        every=callback_every,
+        snapshots=snapshots,
+        resumed=resumed,
+    )
     alpha = content_picture.alpha
     return StylizeResult(
         image=picture,
         history=recorder.history,
         settings=run_settings(recipe, weights, content_picture, style_picture, init, recorder.step),
-        alpha=None if alpha is None else resize_image(alpha, *size),
+        alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
         stopped=recorder.stopped or recorder.note,
     )
 
@@ -138,47 +129,17 @@ def _load(source: Any) -> Picture:
     return source if isinstance(source, Picture) else load_image(source)
 
 
-def _stages(recipe: Recipe) -> list[tuple[float, int]]:
-    """The share of the size and the number of steps of each stage, adding up to `steps`."""
-    ends = np.cumsum([share for _, share in recipe.schedule]) / sum(s for _, s in recipe.schedule)
-    steps = np.diff(np.round(ends * recipe.steps).astype(int), prepend=0)
-    return [(size, int(count)) for (size, _), count in zip(recipe.schedule, steps, strict=True)]
-
-
-def _longest_side(recipe: Recipe, height: int, width: int, size: int) -> int:
-    """The longest side of a picture whose `recipe.side` is to be `size`."""
-    sides = {"longest": max(height, width), "shortest": min(height, width), "height": height}
-    return max(1, round(size * max(height, width) / sides[recipe.side]))
-
-
-def _pictures(
-    recipe: Recipe, content: Pixels, style: Pixels, size_share: float
-) -> tuple[Pixels, Pixels]:
-    """The content and the style image at the sizes of a stage."""
-    content = _content_at(recipe, content, size_share)
-    return content, _style_for(recipe, style, content, size_share)
-
-
-def _content_at(recipe: Recipe, pixels: Pixels, size_share: float) -> Pixels:
-    _, height, width, _ = pixels.shape
-    longest = _longest_side(recipe, height, width, recipe.size)
-    if not recipe.upscale:
-        longest = min(longest, max(height, width))
-    longest = max(1, round(longest * size_share))
-    return resize_image(pixels, *fit_size(height, width, longest, upscale=True))
-
-
-def _style_for(recipe: Recipe, style: Pixels, content: Pixels, size_share: float) -> Pixels:
-    """The style image at the size that the recipe wants beside this content image."""
-    _, height, width, _ = style.shape
-    if recipe.style_fit == "stretch":
-        return resize_image(style, *content.shape[1:3])
-    if recipe.style_fit == "width":
-        content_width = content.shape[2]
-        return resize_image(style, max(1, round(height * content_width / width)), content_width)
-    size = max(1, round((recipe.style_size or recipe.size) * size_share))
-    longest = _longest_side(recipe, height, width, size)
-    return resize_image(style, *fit_size(height, width, longest, upscale=True))
+def _resumed(
+    snapshots: Snapshots, path: Path, recorder: Recorder, tell: Callable[[str], object]
+) -> Snapshot | None:
+    """The snapshot to go on from, with the recorder at its step."""
+    resumed = snapshots.load()
+    if resumed is None:
+        tell(f"there is no snapshot {path}: starting from the beginning")
+    else:
+        recorder.restore(resumed.recorder)
+        tell(f"going on from step {recorder.step} of {path}")
+    return resumed
 
 
 def run_settings(

@@ -57,6 +57,15 @@ class Program(Generic[Args, Result]):
         """Runs it; the first time with arguments of these shapes, compiles it."""
         return self._jitted(*args, **kwargs)
 
+    def compile(self, *args: Any) -> None:
+        """Compiles it for arguments of these shapes, in place of the first call.
+
+        Args:
+            args: as of a call, by position, where `jax.ShapeDtypeStruct` may stand for arrays.
+        """
+        # JAX keeps what was lowered, and with it what was compiled, for calls with such arguments.
+        self._jitted.lower(*args).compile()
+
     def lower(self, *args: Args.args, **kwargs: Args.kwargs) -> jax.stages.Lowered:
         """Lowers it, as that of `jax.jit`."""
         return self._jitted.lower(*args, **kwargs)

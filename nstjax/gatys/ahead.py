@@ -1,0 +1,80 @@
+"""Compiles the programs of a size while the one before it still runs."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+from types import TracebackType
+
+import jax
+import jax.numpy as jnp
+
+from nstjax.gatys.loop import compile_steps
+from nstjax.gatys.stages import Shape, Stage
+from nstjax.objective import Inputs, content_targets, prepare, structure_of, style_targets
+from nstjax.settings import Recipe
+from nstjax.vgg.network import Params
+
+
+class CompileAhead:
+    """A thread that compiles for one stage at a time.
+
+    It fails in silence: whatever is not compiled here is compiled by the call that needs it, which
+    also says what is wrong. A run that ends does not wait for it; the process does, at its own end.
+    """
+
+    def __init__(self, recipe: Recipe, preprocessing: str, params: Params) -> None:
+        """Takes what the programs depend on beside the sizes of the pictures.
+
+        Args:
+            recipe: the settings.
+            preprocessing: which the network's weights need.
+            params: of the network.
+        """
+        self._recipe, self._preprocessing, self._params = recipe, preprocessing, params
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="nstjax-compile")
+        self._running: Future[None] | None = None
+        self._stop = Event()
+
+    def __enter__(self) -> "CompileAhead":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def start(self, stage: Stage) -> None:
+        """Begins with a stage."""
+        self._running = self._executor.submit(self._compile, stage)
+
+    def wait(self) -> None:
+        """Waits for the stage that was begun last."""
+        if self._running is not None:
+            self._running.exception()
+
+    def _compile(self, stage: Stage) -> None:
+        content, style = _picture(stage.content), _picture(stage.style)
+        structure = structure_of(self._recipe, self._preprocessing)
+        for compile_one in (
+            lambda: content_targets.lower(structure, self._params, content).compile(),
+            lambda: style_targets.lower(structure, self._params, style).compile(),
+            lambda: self._compile_steps(content, style),
+        ):
+            if self._stop.is_set():
+                return
+            compile_one()
+
+    def _compile_steps(self, content: jax.ShapeDtypeStruct, style: jax.ShapeDtypeStruct) -> None:
+        def inputs_of(content: jax.Array, style: jax.Array) -> Inputs:
+            return prepare(self._recipe, self._preprocessing, self._params, content, style)[1]
+
+        structure = structure_of(self._recipe, self._preprocessing)
+        inputs = jax.eval_shape(inputs_of, content, style)
+        compile_steps(self._recipe, structure, inputs, *content.shape[1:3])
+
+
+def _picture(shape: Shape) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)

@@ -1,0 +1,185 @@
+"""Snapshots of a run on disk, from which it goes on to the same bits.
+
+A file is NumPy's npz without pickles: the arrays of the optimiser's state, and JSON that says
+everything else. Its checksums tell when it is damaged.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from nstjax.errors import NstjaxError
+from nstjax.files import writing
+from nstjax.gatys.history import Recorder
+from nstjax.images import Picture
+from nstjax.provenance import made_with
+from nstjax.settings import Recipe
+from nstjax.vgg import Weights
+
+EVERY_S = 30.0
+_FORMAT = "nstjax-snapshot-1"
+_MOST_OF_THE_TIME = 0.05  # is spent on writing
+
+
+class Snapshot(NamedTuple):
+    """Where a run was.
+
+    Attributes:
+        stage: the number of the size, from 0.
+        state: the arrays of the optimiser's state within it; at its start, before there is one,
+            the picture of the size before alone.
+        recorder: see `nstjax.gatys.Recorder.saved`.
+    """
+
+    stage: int
+    state: list[np.ndarray]
+    recorder: dict[str, Any]
+
+
+def identity_of(
+    recipe: Recipe,
+    weights: Weights,
+    content: np.ndarray,
+    style: np.ndarray,
+    init: Picture | None = None,
+) -> dict[str, Any]:
+    """Lists everything that decides the bits of a run.
+
+    Args:
+        recipe: the settings.
+        weights: of the loss network.
+        content: the photograph's pixels.
+        style: the painting's.
+        init: the picture that `recipe.init` names, None where it names none.
+
+    Returns:
+        Values that JSON can hold, by name: settings, hashes of inputs and weights, versions.
+    """
+    values = dataclasses.asdict(recipe)
+    pictures = {"content image": content, "style image": style}
+    if init is not None:
+        pictures["init image"] = init.pixels
+    hashes = {name: _sha256(pixels) for name, pixels in pictures.items()}
+    named = {name.replace("_", " "): value for name, value in values.items()}
+    del named["name"], named["source"]
+    return json.loads(json.dumps(named | hashes | {"weights": weights.sha256, **made_with()}))
+
+
+class Snapshots:
+    """The snapshots of a run: one file, replaced every so often."""
+
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, Any],
+        *,
+        every: float = EVERY_S,
+        tell: Callable[[str], object] = lambda message: None,
+    ) -> None:
+        """Takes what is the same for all of them.
+
+        Args:
+            path: the file.
+            identity: see `identity_of`.
+            every: seconds between two, more where writing would take too large a share of them;
+                0: there are none.
+            tell: called with a message where one cannot be written.
+        """
+        self._path, self._identity, self._every, self._tell = path, identity, every, tell
+        self._due = time.perf_counter() + every
+        self.stage = 0  # the number of the size that runs
+
+    def load(self) -> Snapshot | None:
+        """Reads the file.
+
+        Returns:
+            The snapshot; None where there is no file.
+
+        Raises:
+            NstjaxError: if it is damaged or of another run.
+        """
+        if not self._path.exists():
+            return None
+        about, arrays = read_snapshot(self._path)
+        before, now = about["identity"], self._identity
+        names = dict.fromkeys([*now, *before])
+        changed = [name for name in names if before.get(name) != now.get(name)]
+        if changed:
+            listed = ", ".join(_change(name, before.get(name), now.get(name)) for name in changed)
+            raise NstjaxError(
+                f"{self._path} is the snapshot of another run: {listed}; use the same again, or "
+                "leave out --resume to start from the beginning"
+            )
+        return Snapshot(about["stage"], arrays, about["recorder"])
+
+    def offer(self, state: Any, recorder: Recorder, *, last: bool = False) -> None:
+        """Writes a snapshot if it is time.
+
+        Args:
+            state: what `Snapshot.state` holds, as any tree of arrays.
+            recorder: of the run.
+            last: whether it is time in any case, as the run is being stopped.
+        """
+        begun = time.perf_counter()
+        if not self._every or (begun < self._due and not last):
+            return
+        about = {"format": _FORMAT, "identity": self._identity, "stage": self.stage}
+        about["recorder"] = recorder.saved()
+        leaves = jax.tree.leaves(state)
+        try:
+            with writing(self._path) as stream:
+                arrays: dict[str, Any] = {
+                    f"state-{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)
+                }
+                np.savez(stream, about=np.bytes_(json.dumps(about).encode()), **arrays)
+        except NstjaxError as error:
+            self._tell(f"{error}; going on without snapshots")
+            self._every = 0.0
+        ended = time.perf_counter()
+        self._due = ended + max(self._every, (ended - begun) / _MOST_OF_THE_TIME)
+
+
+def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Reads a snapshot's file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What it says of itself, and the arrays.
+
+    Raises:
+        NstjaxError: if it cannot be read, or is damaged or something else.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            about = json.loads(file["about"].item())
+            if about["format"] != _FORMAT:
+                raise ValueError(about["format"])
+            arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
+            return {name: about[name] for name in ("identity", "stage", "recorder")}, arrays
+    except MemoryError:
+        raise
+    except Exception as error:  # of which a damaged archive may raise any
+        reason = getattr(error, "strerror", None) or "it is damaged, or of another version"
+        raise NstjaxError(
+            f"{path} cannot be read as a snapshot ({reason}): remove it, or leave out --resume, to "
+            "start from the beginning"
+        ) from error
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    if name.endswith(" image") or name == "weights":
+        return f"the {name} is another" if name != "weights" else "the weights are others"
+    return f"{name} was {before} and is {now}"
+
+
+def _sha256(pixels: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels, np.float32).data).hexdigest()

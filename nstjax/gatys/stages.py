@@ -1,0 +1,120 @@
+"""The sizes that a run goes through, from coarse to fine, and its steps at each."""
+
+from itertools import count, pairwise, takewhile
+from typing import NamedTuple
+
+import numpy as np
+
+from nstjax.errors import NstjaxError
+from nstjax.images import fit_size
+from nstjax.objective import check_pictures
+from nstjax.settings import Recipe
+
+Shape = tuple[int, int]
+
+
+class Stage(NamedTuple):
+    """One size of a run.
+
+    Attributes:
+        content: height and width of the content image, and of the picture, in pixels.
+        style: height and width of the style image.
+        steps: how many.
+    """
+
+    content: Shape
+    style: Shape
+    steps: int
+
+
+def stages_of(recipe: Recipe, content: Shape, style: Shape) -> list[Stage]:
+    """Lists the sizes that a run goes through.
+
+    They are those of `recipe.schedule`, or from `recipe.min_size` on each √2 of the one before, as
+    in crowsonkb/style-transfer-pytorch. The last is the result's. A size before it that is too
+    small for the network is left out; the steps that a schedule has for it are the next one's.
+
+    Args:
+        recipe: the settings.
+        content: the photograph's height and width in pixels.
+        style: the painting's.
+
+    Returns:
+        The stages, at least one.
+
+    Raises:
+        NstjaxError: if a picture is too small for a layer at the last size.
+    """
+    if recipe.min_size is None:
+        planned = _scheduled(recipe)
+    else:
+        planned = [(share, recipe.steps) for share in _pyramid(recipe, content, recipe.min_size)]
+    stages: list[Stage] = []
+    waiting = 0
+    for number, (share, steps) in enumerate(planned, start=1):
+        shape = _content_shape(recipe, content, share)
+        stage = Stage(shape, _style_shape(recipe, style, shape, share), steps + waiting)
+        try:
+            check_pictures(recipe, _stand_in(stage.content), _stand_in(stage.style))
+        except NstjaxError:
+            if number == len(planned):
+                raise
+            waiting = stage.steps if recipe.min_size is None else 0
+            continue
+        stages.append(stage)
+        waiting = 0
+    if recipe.initial_steps is not None:
+        stages[0] = stages[0]._replace(steps=recipe.initial_steps)
+    return stages
+
+
+def _scheduled(recipe: Recipe) -> list[tuple[float, int]]:
+    """Shares of the last size, with steps that add up to `recipe.steps`."""
+    sizes, shares = zip(*recipe.schedule, strict=True)
+    ends = np.round(np.cumsum(shares) / sum(shares) * recipe.steps).astype(int).tolist()
+    steps = [after - before for before, after in pairwise([0, *ends])]
+    return [(size / sizes[-1], count) for size, count in zip(sizes, steps, strict=True)]
+
+
+def _pyramid(recipe: Recipe, content: Shape, smallest: int) -> list[float]:
+    """Shares of the last size, each √2 of the one before, in whole pixels."""
+    last = recipe.size if recipe.upscale else min(recipe.size, _side(recipe, content))
+    halvings = (round(last / 2 ** (i / 2)) for i in count())
+    sizes = {last, *takewhile(lambda size: size >= smallest, halvings)}
+    return [size / last for size in sorted(sizes)]
+
+
+def _side(recipe: Recipe, shape: Shape) -> int:
+    """The side of a picture that `recipe.size` means."""
+    return {"longest": max(shape), "shortest": min(shape), "height": shape[0]}[recipe.side]
+
+
+def _longest_side(recipe: Recipe, shape: Shape, size: int) -> int:
+    """The longest side of a picture whose `recipe.side` is to be `size`."""
+    return max(1, round(size * max(shape) / _side(recipe, shape)))
+
+
+def _content_shape(recipe: Recipe, content: Shape, share: float) -> Shape:
+    longest = _longest_side(recipe, content, recipe.size)
+    if not recipe.upscale:
+        longest = min(longest, max(content))
+    return fit_size(*content, max(1, round(longest * share)), upscale=True)
+
+
+def _style_shape(recipe: Recipe, style: Shape, content: Shape, share: float) -> Shape:
+    """The size of the style image beside a content image of this size."""
+    if recipe.style_fit == "aspect":
+        size = (recipe.style_size or recipe.size) * recipe.style_scale * share
+        shape = fit_size(*style, _longest_side(recipe, style, max(1, round(size))), upscale=True)
+    else:
+        height, width = content
+        if recipe.style_fit == "width":
+            height = style[0] * width / style[1]
+        height, width = height * recipe.style_scale, width * recipe.style_scale
+        shape = max(1, round(height)), max(1, round(width))
+    return shape if recipe.style_upscale or max(shape) <= max(style) else style
+
+
+def _stand_in(shape: Shape) -> np.ndarray:
+    """A picture of a size, of which there is one pixel in memory."""
+    return np.broadcast_to(np.float32(0), (1, *shape, 3))

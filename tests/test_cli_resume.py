@@ -1,0 +1,106 @@
+"""`nstjax stylize --resume`: what is left of a run that was killed, and what becomes of it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commands import SHALLOW, expect_failure
+
+from nstjax.cli import main
+from nstjax.gatys.snapshot import read_snapshot
+
+SCRIPT = Path(__file__).parents[1] / "stylize.py"
+SNAPSHOT = Path("o.png.resume")
+RUN = ["photo.jpg", "--style", "painting.png", "--output", "o.png", *SHALLOW]
+RUN += ["--schedule", "32:60,48:90", "--average", "0.9", "--learning-rate", "0.02"]
+
+
+def step_of_snapshot() -> int:
+    return len(read_snapshot(SNAPSHOT)[0]["recorder"]["history"]) - 1
+
+
+def killed(arguments: list[str], step: int) -> int:
+    """Runs the program in a process of its own, killed once a snapshot has come to this step."""
+    # A picture of every step makes the steps slow, and their chunks others.
+    slowly = [*arguments, "--save-every", "1", "--snapshot-every", "1e-3"]
+    command = [sys.executable, str(SCRIPT), *slowly]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as run:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and run.poll() is None:
+            if SNAPSHOT.exists() and step_of_snapshot() >= step:
+                break
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        run.communicate(timeout=60)
+    return run.returncode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+@pytest.mark.parametrize(("optimizer", "at_least"), [("adam", 70), ("lbfgs", 20)])
+def test_killed_and_resumed_it_gives_the_same_bytes(folder, capsys, optimizer, at_least):
+    arguments = [*RUN, "--optimizer", optimizer]
+    assert main(["stylize", *arguments, "--quiet"]) == 0
+    whole = Path("o.png").read_bytes()
+    assert not SNAPSHOT.exists()
+    Path("o.png").unlink()
+    assert killed(arguments, at_least) == -signal.SIGKILL
+    assert not Path("o.png").exists()
+    step = step_of_snapshot()
+    assert at_least <= step < 150
+    capsys.readouterr()
+    assert main(["stylize", *arguments, "--resume"]) == 0
+    told = capsys.readouterr()
+    assert f"nstjax: going on from step {step} of o.png.resume\n" in told.err
+    assert "150 steps" in told.out
+    assert Path("o.png").read_bytes() == whole
+    assert not SNAPSHOT.exists()
+
+
+def stopped_at_step_20(monkeypatch, *arguments: str) -> None:
+    """Runs the program, with Ctrl-C pressed after twenty steps."""
+    with monkeypatch.context() as patch:
+        patch.setattr("nstjax.cli.run.save_image", lambda *_: signal.raise_signal(signal.SIGINT))
+        assert main(["stylize", *arguments, "--save-every", "20"]) == 130
+
+
+def test_ctrl_c_leaves_a_snapshot_beside_the_picture(folder, capsys, monkeypatch):
+    """Names that nobody chose: a new run takes another, and the resumed one the same."""
+    arguments = ["photo.jpg", *RUN[1:3], *RUN[5:], "--optimizer", "adam"]
+    stopped_at_step_20(monkeypatch, *arguments)
+    (last,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert "after 20 of 150 steps is in photo-painting.png; the same command with --resume" in last
+    assert main(["stylize", *arguments, "--quiet"]) == 0
+    assert main(["stylize", *arguments, "--resume"]) == 0
+    assert "going on from step 20 of photo-painting.png.resume" in capsys.readouterr().err
+    pictures = [path.read_bytes() for path in sorted(folder.glob("photo-painting*"))]
+    assert len(pictures) == 2
+    assert pictures[0] == pictures[1]
+    assert main(["stylize", *arguments, "--resume"]) == 0
+    assert "no snapshot photo-painting-3.png.resume: starting" in capsys.readouterr().err
+
+
+def test_what_is_refused_stays(folder, capsys, monkeypatch):
+    stopped_at_step_20(monkeypatch, *RUN, "--optimizer", "adam", "--quiet")
+    capsys.readouterr()
+    before = SNAPSHOT.read_bytes(), Path("o.png").read_bytes()
+    other = ["--optimizer", "adam", "--style-weight", "3", "--resume", "--quiet"]
+    expect_failure(
+        capsys, main(["stylize", *RUN, *other]), "o.png.resume", "style weight was", "is 3.0"
+    )
+    assert (SNAPSHOT.read_bytes(), Path("o.png").read_bytes()) == before
+    SNAPSHOT.write_bytes(before[0][:-1000])
+    code = main(["stylize", *RUN, "--optimizer", "adam", "--resume", "--quiet"])
+    expect_failure(capsys, code, "o.png.resume", "damaged", "remove it")
+    assert Path("o.png").read_bytes() == before[1]
+
+
+def test_bad_values(folder, capsys):
+    for seconds in ("-1", "nan", "inf"):
+        code = main(["stylize", *RUN, "--snapshot-every", seconds])
+        expect_failure(capsys, code, "--snapshot-every", seconds)
+    code = main(["stylize", "photo.jpg", "--style", "starry", "--resume"])
+    expect_failure(capsys, code, "--resume", "pixel route")
