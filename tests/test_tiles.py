@@ -95,7 +95,8 @@ def test_the_border_of_the_picture_is_replicated_in_its_tiles(shallow_vgg19, rng
             for tile in (None, 16)
         )
     for name, array in whole.items():
-        np.testing.assert_allclose(tiled[name], array, rtol=0, atol=1e-12 * float(array.max()))
+        expected = np.asarray(array)
+        np.testing.assert_allclose(tiled[name], expected, rtol=0, atol=1e-12 * expected.max())
 
 
 def test_frozen_kernels_and_batches(random_vgg19, rng):

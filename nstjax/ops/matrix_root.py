@@ -26,7 +26,8 @@ def matrix_square_root(matrix: Float[Array, "n c c"], *, steps: int = 12) -> Flo
 
     A step multiplies the root of a small eigenvalue by 1.5 until it is there. Twelve are enough for
     those above a hundred thousandth of the matrix' norm; what is smaller is underestimated, and
-    its gradient bounded, which makes float32 do for matrices of low rank.
+    its gradient bounded, which makes float32 do for matrices of low rank. With many more, what
+    rounding has made of an eigenvalue of 0 would grow, too, and without end where it is negative.
 
     Args:
         matrix: shape (N, C, C), symmetric, with no negative eigenvalue and one that is positive.
