@@ -68,7 +68,7 @@ def test_value_is_scipys(scale):
 
 def test_one_channel_by_hand():
     """Means of 2 and 5, deviations of 1 and 3: 9 + 4."""
-    first, second = (np.float64([[[[m - d], [m + d]]]]) for m, d in ((2, 1), (5, 3)))
+    first, second = (np.array([[[[m - d], [m + d]]]]) for m, d in ((2.0, 1.0), (5.0, 3.0)))
     with jax.enable_x64(True):
         np.testing.assert_allclose(loss(first, second, epsilon=0.0, steps=30), 13, rtol=1e-12)
 

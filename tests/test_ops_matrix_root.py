@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import solve_sylvester, sqrtm
 
-from nstjax.ops import matrix_square_root
+from nstjax.ops import matrix_square_root, trace_of_square_root
 
 
 def matrix_of(rng, eigenvalues):
@@ -71,3 +71,22 @@ def test_too_few_steps_underestimate(rng):
     two, three = (matrix_square_root(matrix, steps=steps)[0, 1, 1] for steps in (2, 3))
     np.testing.assert_allclose(two, 1e-12 * 1.5**2, rtol=1e-5)
     np.testing.assert_allclose(three, 1e-12 * 1.5**3, rtol=1e-5)
+
+
+def test_traces_are_those_of_the_roots(rng):
+    """And their gradients too, also where the steps are too few."""
+    eigenvalues = [np.linspace(0.1, 9, 7), np.geomspace(1e-9, 1, 7)]
+    matrices = np.stack([matrix_of(rng, values) for values in eigenvalues])
+    weights = np.array([2.0, -3.0])
+
+    def of_roots(a):
+        return weights @ jnp.trace(matrix_square_root(a), axis1=1, axis2=2)
+
+    def of_traces(a):
+        return weights @ trace_of_square_root(a)
+
+    with jax.enable_x64(True):
+        value, gradient = jax.value_and_grad(of_roots)(jnp.asarray(matrices))
+        found, slopes = jax.value_and_grad(of_traces)(jnp.asarray(matrices))
+    np.testing.assert_allclose(found, value, rtol=1e-12)
+    np.testing.assert_allclose(slopes, gradient, rtol=0, atol=1e-10 * np.abs(gradient).max())

@@ -1,5 +1,7 @@
 """Rescaled filters: mean activations of one, and the same network otherwise."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,14 +119,16 @@ def test_all_activations_are_divided(shallow_vgg19, pooling):
     vgg = VGG("vgg19", layers, pooling)
     with jax.enable_x64(True):
         image = preprocess(jnp.asarray(inputs.picture(13, 18), jnp.float64), "caffe")
-        before, after = (
+        features: Any = [
             vgg.clone(dtype="float64").apply({"params": jax.tree.map(jnp.float64, params)}, image)
             for params in (shallow_vgg19.params, divided)
-        )
+        ]
+    before, after = features
     for layer in layers:
+        found, expected = np.asarray(after[layer]), np.asarray(before[layer])
         # The divided kernels and biases are rounded to float32, no more.
-        tolerance = 1e-6 * before[layer].max()
-        np.testing.assert_allclose(57.63 * after[layer], before[layer], rtol=0, atol=tolerance)
+        tolerance = 1e-6 * expected.max()
+        np.testing.assert_allclose(57.63 * found, expected, rtol=0, atol=tolerance)
 
 
 def test_torchvisions_input_has_unit_spread():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nstjax.losses.style import gram_matrix
-from nstjax.ops import matrix_square_root
+from nstjax.ops import matrix_square_root, trace_of_square_root
 
 EPSILON = 1e-4
 STEPS = 12
@@ -120,8 +120,8 @@ def wasserstein2_loss(
     """
     covariance = _covariance(moments, epsilon)
     product = _product(_product(target.root, covariance), target.root)
-    root = matrix_square_root(product, steps=steps)
-    spread = jnp.trace(covariance + target.covariance - 2 * root, axis1=1, axis2=2)
+    both = jnp.trace(covariance + target.covariance, axis1=1, axis2=2)
+    spread = both - 2 * trace_of_square_root(product, steps=steps)
     means = jnp.sum(jnp.square(moments.mean - target.mean), axis=1)
     return jnp.mean(means + spread) / moments.mean.shape[1]
 

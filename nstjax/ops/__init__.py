@@ -3,7 +3,7 @@
 from nstjax.ops.convolution import conv3x3, transform_frozen
 from nstjax.ops.downsample import conv3x3_stride2
 from nstjax.ops.large_kernels import conv_few_inputs, conv_few_outputs
-from nstjax.ops.matrix_root import matrix_square_root
+from nstjax.ops.matrix_root import matrix_square_root, trace_of_square_root
 from nstjax.ops.moments import channel_moments
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.pooling import max_pool2x2
@@ -26,6 +26,7 @@ __all__ = [
     "pixel_shuffle",
     "pixel_unshuffle",
     "reflect_pad",
+    "trace_of_square_root",
     "transform_frozen",
     "upsample_conv3x3",
 ]

@@ -47,6 +47,27 @@ def matrix_square_root(matrix: Float[Array, "n c c"], *, steps: int = 12) -> Flo
     return _square_root(steps, matrix)
 
 
+def trace_of_square_root(matrix: Float[Array, "n c c"], *, steps: int = 12) -> Float[Array, " n"]:
+    """Computes the sums of the diagonals of matrices' square roots.
+
+    The gradient is that of `matrix_square_root`, for half the products: as what comes from a trace
+    is a multiple of the identity, all of the iteration's matrices commute.
+
+    Args:
+        matrix: as for `matrix_square_root`.
+        steps: likewise.
+
+    Returns:
+        The traces, shape (N,). They can be differentiated once.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> trace_of_square_root(jnp.array([[[5.0, 4.0], [4.0, 5.0]]])).round(3).tolist()
+        [4.0]
+    """
+    return _trace(steps, matrix)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _square_root(steps: int, matrix: Array) -> Array:
     norm, identity = _norm(matrix), _identity_like(matrix)
@@ -80,6 +101,31 @@ def _backward(steps: int, root: Array, gradient: Array) -> tuple[Array]:
 
 
 _square_root.defvjp(_forward, _backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _trace(steps: int, matrix: Array) -> Array:
+    return jnp.trace(_square_root(steps, matrix), axis1=1, axis2=2)
+
+
+def _trace_forward(steps: int, matrix: Array) -> tuple[Array, Array]:
+    root = cast(Array, _square_root(steps, matrix))
+    return jnp.trace(root, axis1=1, axis2=2), root
+
+
+def _trace_backward(steps: int, root: Array, gradient: Array) -> tuple[Array]:
+    norm, identity = _norm(root), _identity_like(root)
+
+    def step(_: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        s, x = pair
+        t = (3 * identity - _product(s, s)) / 2
+        return _product(s, t), _product(x, t)
+
+    _, inverse = jax.lax.fori_loop(0, steps, step, (root / norm, identity / norm))
+    return (gradient[:, None, None] * inverse / 2,)
+
+
+_trace.defvjp(_trace_forward, _trace_backward)
 
 
 def _norm(matrix: Array) -> Array:

@@ -159,7 +159,7 @@ def record_case(weights, pooling, image, content, style):
         "style": sum(weight * layers[name] for name, weight in STYLE_WEIGHTS.items()),
         "tv": TV_WEIGHT * total_variation(image),
     }
-    sum(terms.values()).backward()
+    torch.stack(list(terms.values())).sum().backward()
     gradient = image.grad.numpy()
     generator = np.random.default_rng(zlib.crc32(pooling.encode()))
     positions = generator.integers(gradient.size, size=SAMPLES)
@@ -199,8 +199,8 @@ def keras_layers(path):
         for block, convs in enumerate(CONVS_PER_BLOCK["vgg19"], start=1):
             for conv in range(1, convs + 1):
                 name = f"block{block}_conv{conv}"
-                group = file[name]
-                yield name, group[f"{name}_W_1:0"][()], group[f"{name}_b_1:0"][()]
+                arrays = (np.array(file[f"{name}/{name}_{kind}_1:0"]) for kind in "Wb")
+                yield name, *arrays
 
 
 def photograph_case():
