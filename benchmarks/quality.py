@@ -32,13 +32,11 @@ import nstjax
 from nstjax.errors import NstjaxError
 from nstjax.images import resize_image
 from nstjax.losses import total_variation
-from nstjax.losses.comparison import GramForm, StyleForm, Wasserstein2Form
 from nstjax.report import contact_sheet
-from nstjax.vgg import INPUT_SPREAD, Weights, divide_activations, extract_features
+from nstjax.vgg import Weights, extract_features
 
 STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
 CONTENT_LAYER = "block4_conv2"
-FORMS = {"gram": GramForm(), "wasserstein": Wasserstein2Form()}
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
@@ -64,7 +62,7 @@ def measure_all(options: argparse.Namespace) -> None:
     content, style = (load(path) for path in (options.content, options.style))
     pictures = {path: load(path) for path in dict.fromkeys([options.content, *options.pictures])}
     weights = find_weights("vgg19")
-    columns = [f"{kind} {size}" for size in options.sizes for kind in (*FORMS, "content")]
+    columns = [f"{kind} {size}" for size in options.sizes for kind in (*DISTANCES, "content")]
     columns += ["SSIM", "variation", *(["seams"] if options.tile else [])]
     print(f"| picture | {' | '.join(columns)} |")
     print("|---|" + "---|" * len(columns))
@@ -95,17 +93,15 @@ def measure_features(weights: Weights, pictures: list[np.ndarray], size: int) ->
     """Distances of a picture's activations from a photograph's and a painting's."""
     picture, content, style = pictures
     content = resize_image(content, *picture.shape[1:3])
-    # On torchvision's scale, which the Wasserstein distance's constant is meant for.
-    params = divide_activations(weights.params, INPUT_SPREAD[weights.preprocessing])
     features, of_content, of_style = (
-        activations(weights.preprocessing, params, jnp.asarray(x))
+        activations(weights.preprocessing, weights.params, jnp.asarray(x))
         for x in (picture, content, style)
     )
     found: dict[str, Any] = {}
-    for kind, form in FORMS.items():
+    for kind, distance in DISTANCES.items():
         shares = {
-            layer: distance(form, features[layer], of_style[layer])
-            / distance(form, of_content[layer], of_style[layer])
+            layer: distance(features[layer], of_style[layer])
+            / distance(of_content[layer], of_style[layer])
             for layer in STYLE_LAYERS
         }
         found[f"{kind} {size}"] = float(np.mean(list(shares.values())))
@@ -127,11 +123,29 @@ def activations(preprocessing: str, params: Any, picture: jax.Array) -> dict[str
     )
 
 
-def distance(form: StyleForm, features: jax.Array, target: jax.Array) -> float:
-    """Of the styles of a layer's activations."""
-    measured, wanted = (form.measure(x, x[0, ..., 0].size) for x in (features, target))
-    positions = features[0, ..., 0].size
-    return float(form.compare(measured, form.target(wanted), positions, positions))  # pyright: ignore[reportArgumentType]
+def moments(features: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the channels and of their products over positions."""
+    flat = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
+    return flat.mean(axis=0), flat.T @ flat / len(flat)
+
+
+def gram(features: jax.Array, target: jax.Array) -> float:
+    """The mean squared difference of Gram matrices."""
+    return float(np.mean((moments(features)[1] - moments(target)[1]) ** 2))
+
+
+def wasserstein(features: jax.Array, target: jax.Array) -> float:
+    """The squared distance of normal distributions, exactly: the loss's twelve steps are not."""
+    (a, second_a), (b, second_b) = moments(features), moments(target)
+    cov_a, cov_b = second_a - np.outer(a, a), second_b - np.outer(b, b)
+    values, vectors = np.linalg.eigh(cov_b)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    both = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cov_a @ root), 0)).sum()
+    # Rounding can take it below zero.
+    return max(float(np.sum((a - b) ** 2) + np.trace(cov_a + cov_b) - 2 * both), 0.0)
+
+
+DISTANCES = {"gram": gram, "wasserstein": wasserstein}
 
 
 def measure_alone(picture: np.ndarray, content: np.ndarray, tile: int | None) -> dict[str, float]:

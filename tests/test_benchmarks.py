@@ -172,7 +172,7 @@ def test_quality(tmp_path):
         assert photograph[f"gram {size}"] == photograph[f"wasserstein {size}"] == 1
         assert photograph[f"content {size}"] == 0
         assert perfect[f"gram {size}"] == 0
-        assert abs(perfect[f"wasserstein {size}"]) < 0.1
+        assert perfect[f"wasserstein {size}"] < 1e-5
         assert perfect[f"content {size}"] > 0.01
     assert photograph["SSIM"] == pytest.approx(1)
     assert perfect["SSIM"] < 0.5

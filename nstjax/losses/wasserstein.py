@@ -97,8 +97,8 @@ def wasserstein2_loss(
         \right), \quad \Sigma = M - \mu \mu^T + \epsilon I $$
 
     It is what it costs to move one cloud of activations onto the other. Roots of eigenvalues that
-    are too small for the number of steps come out smaller, and the loss larger; with it, the loss
-    at the target itself is a little above zero.
+    are too small for the number of steps come out smaller, and the loss larger: at the target
+    itself twelve steps leave some percent of a photograph's distance, up to 14 in layers measured.
 
     Args:
         moments: of the picture, shapes (N, C) and (N, C, C).
