@@ -1,13 +1,9 @@
-"""A recipe and its targets as one pure function of the picture.
+"""A recipe and its targets as one pure function of the picture."""
 
-The structure of an objective (which layers, which divisors) is static, and the numbers (weights,
-targets, the network's parameters) are an argument, so that changing a number compiles nothing.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +11,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError
-from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
+from nstjax.losses import content_loss, total_variation
+from nstjax.losses.comparison import average
 from nstjax.settings import ObjectiveSettings
+from nstjax.structure import TERMS, Inputs, Structure, Targets, Terms, structure_of, weights_of
 from nstjax.vgg import (
+    INPUT_SPREAD,
+    Summary,
     Weights,
     bundled_means,
     check_size,
+    divide_activations,
     freeze,
     layer_names,
     minimum_size,
@@ -28,106 +29,10 @@ from nstjax.vgg import (
     summarize_features,
 )
 from nstjax.vgg.network import Params
-from nstjax.vgg.tiles import Summary
+from nstjax.vgg.tiles import Summarize
 
 Pixels = Float[Array | np.ndarray, "n h w 3"]
 StylePixels = Float[Array | np.ndarray, "1 _ _ 3"]
-Terms = dict[str, Float[Array, ""]]
-TERMS = ("content", "style", "tv")
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What of a recipe decides the compiled program. Hashable, so that `jax.jit` can key on it."""
-
-    network: str
-    preprocessing: str
-    pooling: str
-    input_range: float
-    precision: str
-    content_layers: tuple[str, ...]
-    content_reduction: str
-    style_layers: tuple[str, ...]
-    gram_divisor: str
-    style_reduction: str
-    tv_form: str
-    pixel_range: float
-    tile: int | None
-
-
-class Targets(NamedTuple):
-    """What the picture's features are compared with.
-
-    Attributes:
-        content: activations of the content image by layer, shape (N, H, W, C).
-        style: Gram matrices of the style image by layer, shape (1, C, C); divided by H·W where
-            the recipe divides by nothing, see `_style_term`.
-    """
-
-    content: dict[str, Array]
-    style: dict[str, Array]
-
-
-class TermWeights(NamedTuple):
-    """The weights of the terms, and within two of them of the layers."""
-
-    terms: Terms
-    content_layers: Terms
-    style_layers: Terms
-
-
-class Inputs(NamedTuple):
-    """The numbers of an objective."""
-
-    params: Params
-    targets: Targets
-    weights: TermWeights
-
-
-def structure_of(recipe: ObjectiveSettings, preprocessing: str) -> Structure:
-    """Picks out of a recipe what decides the compiled program.
-
-    Args:
-        recipe: the settings.
-        preprocessing: which the network's weights need.
-
-    Returns:
-        The structure.
-    """
-    return Structure(
-        network=recipe.network,
-        preprocessing=preprocessing,
-        pooling=recipe.pooling,
-        input_range=recipe.input_range,
-        precision=recipe.precision,
-        content_layers=tuple(name for name, _ in recipe.content_layers),
-        content_reduction=recipe.content_reduction,
-        style_layers=tuple(name for name, _ in recipe.style_layers),
-        gram_divisor=recipe.gram_divisor,
-        style_reduction=recipe.style_reduction,
-        tv_form=recipe.tv_form,
-        pixel_range=recipe.pixel_range,
-        tile=recipe.tile,
-    )
-
-
-def weights_of(recipe: ObjectiveSettings) -> TermWeights:
-    """Picks out of a recipe the weights of its terms, as arrays.
-
-    Args:
-        recipe: the settings.
-
-    Returns:
-        The weights, float32.
-    """
-
-    def arrays(weights: dict[str, float]) -> Terms:
-        return {name: jnp.float32(weight) for name, weight in weights.items()}
-
-    terms = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
-    return TermWeights(
-        arrays(terms), arrays(dict(recipe.content_layers)), arrays(dict(recipe.style_layers))
-    )
 
 
 def summaries(
@@ -135,9 +40,9 @@ def summaries(
     params: Params,
     image: Float[Array, "n h w 3"],
     layers: tuple[str, ...],
-    summarize: Summary,
+    summarize: Summarize,
     targets: dict[str, Array] | None = None,
-) -> dict[str, tuple[Any, Any]]:
+) -> dict[str, Summary]:
     """Computes what is wanted of the loss network's activations of a picture.
 
     Args:
@@ -161,6 +66,7 @@ def summaries(
         layers=tuple(sorted(set(layers))),
         preprocessing=structure.preprocessing,
         pooling=structure.pooling,
+        first_padding=structure.first_padding,
         dtype=str(dtype),
         rows=structure.tile,
     )
@@ -172,25 +78,87 @@ def content_targets(
 ) -> dict[str, Array]:
     """Computes the features that the content loss compares with."""
 
-    def whole(_layer: str, features: Array, _target: None) -> tuple[Array, tuple[()]]:
-        return features, ()
+    def whole(_layer: str, features: Array, _target: None) -> Summary:
+        return Summary(whole=features)
 
     found = summaries(structure, params, content, structure.content_layers, whole)
-    return {layer: features for layer, (features, _) in found.items()}
+    return {layer: summary.whole for layer, summary in found.items()}
 
 
 @partial(jax.jit, static_argnums=0)
-def style_targets(
+def style_measures(
     structure: Structure, params: Params, style: Float[Array, "1 h w 3"]
-) -> dict[str, Array]:
-    """Computes the Gram matrices that the style loss compares with, for pictures of any size."""
-    divisor = "hw" if structure.gram_divisor == "1" else structure.gram_divisor
+) -> dict[str, Any]:
+    """Computes what is measured of one style image, by layer."""
 
-    def gram(layer: str, features: Array, _target: None) -> tuple[tuple[()], Array]:
-        return (), gram_matrix(features, divisor=divisor, positions=_positions(layer, style))
+    def measure(layer: str, features: Array, _target: None) -> Summary:
+        return Summary(sums=structure.style.measure(features, _positions(layer, style)))
 
-    found = summaries(structure, params, style, structure.style_layers, gram)
-    return {layer: matrix for layer, (_, matrix) in found.items()}
+    found = summaries(structure, params, style, structure.style_layers, measure)
+    return {layer: summary.sums for layer, summary in found.items()}
+
+
+def style_targets(
+    structure: Structure,
+    params: Params,
+    style: Float[Array, "1 h w 3"] | Sequence[Float[Array, "1 _ _ 3"]],
+    weights: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Computes what the style loss compares with, for pictures of any size.
+
+    Args:
+        structure: of the objective.
+        params: of the network.
+        style: a picture, RGB in [0, 1], shape (1, H, W, 3), or several, of which Gram matrices or
+            moments are averaged.
+        weights: of several pictures in the average, relative to each other; equal if None.
+
+    Returns:
+        The targets by layer, see `Targets`.
+
+    Raises:
+        NstjaxError: if the weights are not as many as the pictures, or none is above 0.
+    """
+    styles = _several(style)
+    shares = np.asarray(style_shares(len(styles), weights), np.float32)
+    measures = [style_measures(structure, params, picture) for picture in styles]
+    return targets_of_measures(structure, measures, shares)
+
+
+@partial(jax.jit, static_argnums=0)
+def targets_of_measures(
+    structure: Structure, measures: list[dict[str, Any]], shares: Float[Array, " styles"]
+) -> dict[str, Any]:
+    """Computes the targets from what was measured of each style image, and its share."""
+    mean = average(measures, shares)
+    return {layer: structure.style.target(measure) for layer, measure in mean.items()}
+
+
+def style_shares(count: int, weights: Sequence[float] | None = None) -> list[float]:
+    """Turns the weights of several style images into shares of 1.
+
+    Args:
+        count: how many images there are.
+        weights: at least 0; equal if None.
+
+    Returns:
+        The shares.
+
+    Raises:
+        NstjaxError: if there are no images, not as many weights, or none above 0.
+    """
+    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if not count:
+        raise NstjaxError("no style image is given: give at least one")
+    if len(given) != count:
+        raise NstjaxError(
+            f"there are {count} style images and {len(given)} weights of them: give one for each"
+        )
+    if not all(0 <= weight < math.inf for weight in given) or not sum(given):
+        raise NstjaxError(
+            f"the weights of the style images are {given}: they must be at least 0, and one above"
+        )
+    return [weight / sum(given) for weight in given]
 
 
 def evaluate(
@@ -209,32 +177,33 @@ def evaluate(
     """
     content, style = structure.content_layers, structure.style_layers
 
-    def losses(
-        layer: str, features: Array, target: Array | None
-    ) -> tuple[tuple[()], dict[str, Array]]:
+    def losses(layer: str, features: Array, target: Array | None) -> Summary:
         positions, found = _positions(layer, image), {}
         if target is not None:
             found["content"] = content_loss(
                 features, target, reduction=structure.content_reduction, positions=positions
             )
         if layer in style:
-            found["gram"] = gram_matrix(
-                features, divisor=structure.gram_divisor, positions=positions
-            )
-        return (), found
+            found["style"] = structure.style.measure(features, positions)
+        return Summary(sums=found)
 
     found = {
-        layer: sums
-        for layer, (_, sums) in summaries(
+        layer: summary.sums
+        for layer, summary in summaries(
             structure, inputs.params, image, (*content, *style), losses, inputs.targets.content
         ).items()
     }
-    weights, grams = inputs.weights, inputs.targets.style
+    weights, pixels = inputs.weights, image[0, ..., 0].size
     terms = {
         "content": sum(weights.content_layers[name] * found[name]["content"] for name in content),
         "style": sum(
             weights.style_layers[name]
-            * _style_term(structure, name, found[name]["gram"], grams[name], image)
+            * structure.style.compare(
+                found[name]["style"],
+                inputs.targets.style[name],
+                _positions(name, image),
+                pixels,
+            )
             for name in style
         ),
         "tv": total_variation(image * structure.pixel_range, form=structure.tv_form),
@@ -243,21 +212,9 @@ def evaluate(
     return jnp.asarray(total), {name: jnp.asarray(term) for name, term in terms.items()}
 
 
-def _style_term(
-    structure: Structure, layer: str, gram: Array, target: Array, image: Array
-) -> Array:
-    positions = _positions(layer, image)
-    # An undivided Gram matrix grows with the picture. The sources that use it give the style image
-    # the picture's size; scaling its target is the same there, and right for other sizes too.
-    if structure.gram_divisor == "1":
-        target = target * positions
-    pixels = image[0, ..., 0].size
-    return style_loss(
-        gram,
-        target,
-        reduction=structure.style_reduction,
-        positions=pixels if structure.style_reduction == "keras" else positions,
-    )
+def _several(style: Any) -> list[Any]:
+    """A style's pictures, one or more."""
+    return list(style) if isinstance(style, list | tuple) else [style]
 
 
 def _positions(layer: str, image: Array) -> int:
@@ -290,6 +247,8 @@ def network_params(recipe: ObjectiveSettings, weights: Weights) -> Params:
     params = weights.params
     if recipe.rescale_filters:
         params = rescale(params, bundled_means(recipe.network, pooling=recipe.pooling))
+    if recipe.unit_input:
+        params = divide_activations(params, INPUT_SPREAD[weights.preprocessing])
     names = layer_names(recipe.network)
     deepest = max(names.index(layer) for layer, _ in recipe.content_layers + recipe.style_layers)
     return freeze({name: params[name] for name in names[: deepest + 1] if name in params})
@@ -300,7 +259,8 @@ def prepare(
     preprocessing: str,
     params: Params,
     content: Pixels,
-    style: StylePixels,
+    style: StylePixels | Sequence[StylePixels],
+    style_weights: Sequence[float] | None = None,
 ) -> tuple[Structure, Inputs]:
     """Computes everything of an objective but the picture.
 
@@ -309,33 +269,42 @@ def prepare(
         preprocessing: which the network's weights need.
         params: as `network_params` returns them.
         content: RGB in [0, 1], shape (N, H, W, 3).
-        style: RGB in [0, 1], shape (1, H, W, 3), of any size.
+        style: RGB in [0, 1], shape (1, H, W, 3), of any size, or several of them.
+        style_weights: of several, relative to each other; equal if None.
 
     Returns:
         The structure and the numbers that `evaluate` takes.
 
     Raises:
-        NstjaxError: if a picture is too small for a layer.
+        NstjaxError: if a picture is too small for a layer, or the weights do not fit the pictures.
     """
     structure = structure_of(recipe, preprocessing)
     check_pictures(recipe, content, style)
+    styles = [jnp.asarray(picture) for picture in _several(style)]
     targets = Targets(
         content_targets(structure, params, jnp.asarray(content)),
-        style_targets(structure, params, jnp.asarray(style)),
+        style_targets(structure, params, styles, style_weights),
     )
     return structure, Inputs(params, targets, weights_of(recipe))
 
 
 def make_objective(
-    recipe: ObjectiveSettings, weights: Weights, content: Pixels, style: StylePixels
+    recipe: ObjectiveSettings,
+    weights: Weights,
+    content: Pixels,
+    style: StylePixels | Sequence[StylePixels],
+    *,
+    style_weights: Sequence[float] | None = None,
 ) -> Callable[[Pixels], tuple[Float[Array, ""], Terms]]:
-    """Turns a recipe and two pictures into a function of the picture between them.
+    """Turns a recipe and two or more pictures into a function of the picture between them.
 
     Args:
         recipe: the settings.
         weights: of the loss network.
         content: RGB in [0, 1], shape (N, H, W, 3).
-        style: RGB in [0, 1], shape (1, H, W, 3), of any size.
+        style: RGB in [0, 1], shape (1, H, W, 3), of any size; or several such pictures, of which
+            Gram matrices, or means and covariances, are averaged.
+        style_weights: of several style pictures, relative to each other; equal if None.
 
     Returns:
         A pure function: picture to `(total, terms)`, where the terms are by name (`content`,
@@ -343,10 +312,12 @@ def make_objective(
         (`content_raw`, …).
 
     Raises:
-        NstjaxError: if a picture is too small for a layer.
+        NstjaxError: if a picture is too small for a layer, or the weights do not fit the pictures.
     """
     params = network_params(recipe, weights)
-    structure, inputs = prepare(recipe, weights.preprocessing, params, content, style)
+    structure, inputs = prepare(
+        recipe, weights.preprocessing, params, content, style, style_weights
+    )
 
     def objective(image: Pixels) -> tuple[Float[Array, ""], Terms]:
         total, raw = evaluate(structure, inputs, jnp.asarray(image))
@@ -361,13 +332,15 @@ def report_terms(raw: dict, weights: dict) -> dict:
     return weighted | {f"{name}_raw": value for name, value in raw.items()}
 
 
-def check_pictures(recipe: ObjectiveSettings, content: Pixels, style: StylePixels) -> None:
-    """Checks that two pictures are large enough for the layers that a recipe takes from them.
+def check_pictures(
+    recipe: ObjectiveSettings, content: Pixels, style: StylePixels | Sequence[StylePixels]
+) -> None:
+    """Checks that pictures are large enough for the layers that a recipe takes from them.
 
     Args:
         recipe: the settings.
         content: shape (N, H, W, 3).
-        style: shape (1, H, W, 3), of any size.
+        style: shape (1, H, W, 3), of any size, or several of them.
 
     Raises:
         NstjaxError: if one is too small.
@@ -375,7 +348,8 @@ def check_pictures(recipe: ObjectiveSettings, content: Pixels, style: StylePixel
     for layer, _ in recipe.content_layers + recipe.style_layers:
         check_size(content.shape[1], content.shape[2], layer)
     for layer, _ in recipe.style_layers:
-        check_size(style.shape[1], style.shape[2], layer)
+        for picture in _several(style):
+            check_size(picture.shape[1], picture.shape[2], layer)
 
 
 def total_of(

@@ -185,6 +185,29 @@ _PUBLISHED = (
         steps=1000,
         style_fit="width",
     ),
+    Recipe(
+        name="crowsonkb",
+        source="crowsonkb/style-transfer-pytorch",
+        # Its weights of the terms are for torchvision's network, whose input has unit spread.
+        unit_input=True,
+        first_padding="replicate",
+        content_layers=even("relu4_2"),
+        content_weight=0.015,
+        style_layers=tuple((f"relu{block}_1", 4 ** (5 - block) / 341) for block in range(1, 6)),
+        style_weight=1.0,
+        style_loss="wasserstein2",
+        tv_weight=2.0,
+        tv_form="nine_point",
+        optimizer="adam",
+        learning_rate=0.02,
+        beta2=0.99,
+        average=0.99,
+        steps=500,
+        initial_steps=1000,
+        min_size=128,
+        upscale=True,
+        style_upscale=False,
+    ),
 )
 
 # The default. The L-BFGS recipes were judged by eye over three photographs × six paintings at 192

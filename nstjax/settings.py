@@ -10,10 +10,16 @@ from typing import Any, TypeVar, get_args
 
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.images import is_url
-from nstjax.losses import CONTENT_REDUCTIONS, GRAM_DIVISORS, STYLE_REDUCTIONS, TV_FORMS
+from nstjax.losses import (
+    CONTENT_REDUCTIONS,
+    GRAM_DIVISORS,
+    STYLE_LOSSES,
+    STYLE_REDUCTIONS,
+    TV_FORMS,
+)
 from nstjax.parse import LayerWeights, Schedule, parse_layers, parse_schedule
 from nstjax.vgg.layers import CONVOLUTIONS, canonical_layer, minimum_size
-from nstjax.vgg.network import POOLING
+from nstjax.vgg.network import FIRST_PADDINGS, POOLING
 
 AnyRecipe = TypeVar("AnyRecipe", bound="ObjectiveSettings")
 
@@ -73,6 +79,10 @@ class ObjectiveSettings:
     network: str = setting("vgg19", help="the loss network", choices=CONVOLUTIONS)
     pooling: str = setting("max", help="the loss network's pooling", choices=POOLING)
     rescale_filters: bool = False  # to a mean activation of 1 each, as in the paper
+    # Activations as of a network whose input has unit spread, which weights for torchvision's have.
+    unit_input: bool = False
+    # What lies around the picture: the network's own zeros, or the picture's border.
+    first_padding: str = setting("zeros", choices=FIRST_PADDINGS)
     # What white becomes before the Caffe mean is subtracted.
     input_range: float = setting(255.0, least=TINY)
 
@@ -82,6 +92,10 @@ class ObjectiveSettings:
 
     style_layers: LayerWeights = setting(help="LAYER[:WEIGHT],… of the style loss")
     style_weight: float = setting(help="weight of the style loss", least=0)
+    style_loss: str = setting(
+        "gram", help="what the style loss compares of activations", choices=STYLE_LOSSES
+    )
+    # The next two are of Gram matrices.
     gram_divisor: str = setting("hw", choices=GRAM_DIVISORS)
     style_reduction: str = setting("mean", choices=STYLE_REDUCTIONS)
 

@@ -20,7 +20,7 @@ ORDER = (
     "images assets ops",
     "vgg losses",
     "settings",
-    "recipes",
+    "recipes structure",
     "objective",
     "gatys fast",
     "report",

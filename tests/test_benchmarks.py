@@ -8,13 +8,16 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from commands import picture
 
 from nstjax.ops import conv3x3
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 from measuring import direct_gflop  # noqa: E402  # pyright: ignore[reportMissingImports]
+from quality import seam_energy, ssim  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 
 def run_benchmark(name, arguments, folder):
@@ -130,3 +133,49 @@ def test_performance(tmp_path):
     assert "old" not in text
     assert "| pixels-8 | 2 s | 4 s (torch) | **0.50** (0.25–0.75, 3 rounds) |" in text
     assert "2 cores, one; jax 1" in text
+
+
+def test_ssim_by_hand(rng):
+    """Flat pictures, and one window written out."""
+    low, high = np.full((11, 12), 0.2), np.full((11, 12), 0.6)
+    assert ssim(low, low) == pytest.approx(1)
+    assert ssim(low, high) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4))
+    first, second = rng.random((2, 11, 11))
+    line = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(line, line) / line.sum() ** 2
+    covariance = np.cov(first.ravel(), second.ravel(), aweights=window.ravel(), bias=True)
+    a, b = (window * first).sum(), (window * second).sum()
+    expected = (2 * a * b + 1e-4) * (2 * covariance[0, 1] + 9e-4)
+    expected /= (a**2 + b**2 + 1e-4) * (np.trace(covariance) + 9e-4)
+    assert ssim(first, second) == pytest.approx(expected)
+
+
+def test_seams_by_hand():
+    """A ramp has none; with a step of twice its slope added at one of two borders it has one."""
+    ramp = np.broadcast_to(np.linspace(0, 0.3, 30)[None, :, None, None], (1, 30, 4, 3))
+    assert seam_energy(ramp, 10) == pytest.approx(1)
+    stepped = ramp + 2 * 0.3 / 29 * (np.arange(30) >= 20)[None, :, None, None]
+    assert seam_energy(stepped, 10) == pytest.approx(2)
+
+
+def test_quality(tmp_path):
+    for name, seed in (("photo", 1), ("painting", 2)):
+        picture(str(tmp_path / f"{name}.png"), 40, 32, seed=seed)
+    photo, painting = (str(tmp_path / f"{name}.png") for name in ("photo", "painting"))
+    arguments = [painting, "--content", photo, "--style", painting, "--sizes", "32", "40"]
+    sheet = tmp_path / "sheet.png"
+    table, data = run_benchmark(
+        "quality.py", [*arguments, "--tile", "16", "--sheet", str(sheet)], tmp_path
+    )
+    photograph, perfect = data["results"]
+    for size in (32, 40):
+        assert photograph[f"gram {size}"] == photograph[f"wasserstein {size}"] == 1
+        assert photograph[f"content {size}"] == 0
+        assert perfect[f"gram {size}"] == 0
+        assert perfect[f"wasserstein {size}"] < 1e-5
+        assert perfect[f"content {size}"] > 0.01
+    assert photograph["SSIM"] == pytest.approx(1)
+    assert perfect["SSIM"] < 0.5
+    assert len(table) == 4
+    assert {line.count("|") for line in table} == {11}
+    assert sheet.stat().st_size > 1000

@@ -11,7 +11,7 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
-from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
+from nstjax.losses import TV_FORMS, content_loss, gram_matrix, style_loss, total_variation
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "recipe_terms.json").read_text())
 
@@ -112,7 +112,19 @@ def test_total_variation_of_a_checkerboard(form, value):
     )
 
 
-@pytest.mark.parametrize("form", ["sum", "mean", "mean_squared", "half_squared", "power"])
+def test_nine_points_by_hand():
+    """One pixel of three by three, in the middle and in a corner."""
+    middle, corner = (jnp.zeros((1, 3, 3, 1)).at[0, i, i].set(1.0) for i in (1, 0))
+    # Two of nine differences each way, two of sixteen along each diagonal.
+    expected = 2 / 3 * (2 / 9 + 2 / 9) + 1 / 6 * (2 / 16 + 2 / 16)
+    np.testing.assert_allclose(total_variation(middle, form="nine_point"), expected, rtol=1e-6)
+    # With the border the corner is a square of four pixels: three differences along the diagonal
+    # that leaves it, two along the other.
+    expected = 2 / 3 * (1 / 9 + 1 / 9) + 1 / 6 * (3 / 16 + 2 / 16)
+    np.testing.assert_allclose(total_variation(corner, form="nine_point"), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", TV_FORMS)
 def test_total_variation_of_one_colour(form):
     flat = jnp.full((1, 5, 6, 3), 0.3)
     value, gradient = jax.value_and_grad(partial(total_variation, form=form))(flat)
@@ -167,10 +179,7 @@ BATCHED = {
         for divisor in ("1", "hw", "chw")
         for r in ("mean", "gatys", "keras")
     ],
-    "tv": [
-        lambda x, _, form=form: total_variation(x, form=form)
-        for form in ("sum", "mean", "mean_squared", "half_squared", "power")
-    ],
+    "tv": [lambda x, _, form=form: total_variation(x, form=form) for form in TV_FORMS],
 }
 
 

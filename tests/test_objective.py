@@ -1,5 +1,6 @@
 """The objective: its sums, its gradients, and that numbers compile nothing."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
+from nstjax.losses.comparison import Wasserstein2Form
 from nstjax.objective import (
     TERMS,
     Inputs,
@@ -54,6 +56,10 @@ FORMS = {
 
 def inputs_of(recipe, weights, dtype="float32"):
     structure = structure_of(recipe, weights.preprocessing)
+    if recipe.style_loss == "wasserstein2":
+        # Of a covariance near enough to the identity, and in enough steps, roots are exact, so that
+        # their gradient is that of their value.
+        structure = replace(structure, style=Wasserstein2Form(epsilon=300.0, steps=36))
     params = jax.tree.map(lambda array: jnp.asarray(array, dtype), weights.params)
     targets = Targets(
         content_targets(structure, params, jnp.asarray(CONTENT, dtype)),
@@ -109,6 +115,26 @@ def test_gradient_by_finite_differences(shallow_vgg19, rng, settings):
             np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-4)
 
 
+@pytest.mark.parametrize("pooling", ["max", "avg-scaled", "l2-scaled"])
+def test_wasserstein_gradient_by_finite_differences(shallow_vgg19, rng, pooling):
+    recipe = override(
+        SHALLOW,
+        style_loss="wasserstein2",
+        first_padding="replicate",
+        tv_form="nine_point",
+        pooling=pooling,
+    )
+    with jax.enable_x64(True):
+        structure, numbers = inputs_of(recipe, shallow_vgg19, "float64")
+        total = jax.jit(lambda image: evaluate(structure, numbers, image)[0])
+        image = jnp.asarray(IMAGE, jnp.float64)
+        gradient = jax.grad(total)(image)
+        for _ in range(3):
+            direction = rng.standard_normal(image.shape) * 1e-7
+            slope = (total(image + direction) - total(image - direction)) / 2
+            np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-4)
+
+
 def test_gradient_with_respect_to_the_weights_is_the_terms(shallow_vgg19):
     structure, numbers = inputs_of(SHALLOW, shallow_vgg19)
     image = jnp.asarray(IMAGE)
@@ -143,6 +169,57 @@ def test_the_size_of_the_style_image_does_not_matter(shallow_vgg19, divisor):
         for picture in (flat, jnp.tile(flat, (1, 2, 3, 1)))
     ]
     np.testing.assert_allclose(*grams, rtol=0.1, atol=0.02 * float(jnp.max(grams[0])))
+
+
+@pytest.mark.parametrize("style_loss", ["gram", "wasserstein2"])
+def test_several_styles_are_averaged(shallow_vgg19, style_loss):
+    recipe = override(SHALLOW, style_loss=style_loss)
+    content, style = jnp.asarray(CONTENT), jnp.asarray(STYLE)
+    other = jnp.asarray(inputs.picture(12, 9))
+
+    def style_raw(styles, **options):
+        objective = make_objective(recipe, shallow_vgg19, content, styles, **options)
+        return objective(jnp.asarray(IMAGE))[1]["style_raw"]
+
+    alone, others = style_raw(style), style_raw(other)
+    np.testing.assert_allclose(style_raw([style, style]), alone, rtol=1e-5)
+    np.testing.assert_allclose(
+        style_raw([style, other], style_weights=[3.0, 0.0]), alone, rtol=1e-5
+    )
+    thirds = style_raw([style, other], style_weights=[2.0, 1.0])
+    np.testing.assert_allclose(style_raw((style, other, style)), thirds, rtol=1e-5)
+    assert len({float(alone), float(others), float(thirds)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("styles", "weights", "message"),
+    [
+        (2, [1.0], "there are 2 style images and 1 weights of them: give one for each"),
+        (2, [1.0, -1.0], r"are \[1.0, -1.0\]: they must be at least 0, and one above"),
+        (2, [0.0, 0.0], "they must be at least 0, and one above"),
+        (1, [float("nan")], "they must be at least 0"),
+        (0, None, "no style image is given"),
+    ],
+)
+def test_weights_of_styles_that_do_not_fit(shallow_vgg19, styles, weights, message):
+    content, style = jnp.asarray(CONTENT), jnp.asarray(STYLE)
+    with pytest.raises(NstjaxError, match=message):
+        make_objective(SHALLOW, shallow_vgg19, content, [style] * styles, style_weights=weights)
+
+
+def test_one_of_several_styles_is_too_small(shallow_vgg19):
+    content, style = jnp.asarray(CONTENT), jnp.asarray(STYLE)
+    with pytest.raises(NstjaxError, match="a picture of 9×1 pixels is too small"):
+        make_objective(SHALLOW, shallow_vgg19, content, [style, style[:, :1, :9]])
+
+
+def test_unit_input_divides_the_content_by_the_square(shallow_vgg19):
+    args = shallow_vgg19, jnp.asarray(CONTENT), jnp.asarray(STYLE)
+    terms = make_objective(SHALLOW, *args)(jnp.asarray(IMAGE))[1]
+    small = make_objective(override(SHALLOW, unit_input=True), *args)(jnp.asarray(IMAGE))[1]
+    np.testing.assert_allclose(small["content"] * 57.63**2, terms["content"], rtol=1e-4)
+    np.testing.assert_allclose(small["style"] * 57.63**4, terms["style"], rtol=1e-4)
+    assert small["tv"] == terms["tv"]
 
 
 def test_bfloat16_is_close(shallow_vgg19):

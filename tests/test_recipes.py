@@ -163,6 +163,34 @@ ROWS = {
         "clip": False,
         "steps": 1000,
     },
+    "crowsonkb": {
+        "pooling": "max",
+        "first_padding": "replicate",
+        "unit_input": True,
+        "content_layers": RELU4_2,
+        "content_weight": 0.015,
+        "content_reduction": "mean",
+        "style_layers": tuple(
+            (f"block{block}_conv1", weight / 341)
+            for block, weight in enumerate((256, 64, 16, 4, 1), start=1)
+        ),
+        "style_weight": 1.0,
+        "style_loss": "wasserstein2",
+        "tv_weight": 2.0,
+        "tv_form": "nine_point",
+        "pixel_range": 1.0,
+        "optimizer": "adam",
+        "learning_rate": 0.02,
+        "beta1": 0.9,
+        "beta2": 0.99,
+        "epsilon": 1e-8,
+        "epsilon_inside": False,
+        "clip": True,
+        "init": "content",
+        "size": 512,
+        "side": "longest",
+        "upscale": True,
+    },
 }
 
 
@@ -202,7 +230,9 @@ def test_unknown_recipe():
     ("setting", "value", "message"),
     [
         ("network", "vgg9", r"unknown network 'vgg9': did you mean 'vgg1\d'"),
-        ("pooling", "mx", r"unknown pooling 'mx': did you mean 'max'\? \(accepted: max, avg\)"),
+        ("pooling", "mx", r"unknown pooling 'mx': did you mean 'max'\? \(accepted: max, avg, avg-"),
+        ("first_padding", "zero", "unknown first padding 'zero': did you mean 'zeros'"),
+        ("style_loss", "wasserstein", "unknown style loss '.*': did you mean 'wasserstein2'"),
         ("content_reduction", "means", "unknown content reduction 'means': did you mean 'mean'"),
         ("gram_divisor", "wh", r"unknown gram divisor 'wh': .*\(accepted: 1, hw, chw\)"),
         ("style_reduction", "gattys", "unknown style reduction 'gattys': did you mean 'gatys'"),

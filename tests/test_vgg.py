@@ -13,8 +13,10 @@ from golden import inputs
 from golden.record import load_resized
 
 from nstjax.errors import NstjaxError
+from nstjax.ops import conv3x3
 from nstjax.vgg import VGG, canonical_layer, check_size, layer_names, minimum_size, preprocess
 from nstjax.vgg.layers import kernel_shapes
+from nstjax.vgg.network import POOLING
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "vgg_activations.json").read_text())
 
@@ -148,7 +150,9 @@ def test_unknown_names(name, network, message):
 
 def test_unknown_names_in_the_network(random_vgg19):
     image = jnp.zeros((1, 8, 8, 3))
-    with pytest.raises(NstjaxError, match=r"unknown pooling 'mean': .*\(accepted: max, avg\)"):
+    with pytest.raises(
+        NstjaxError, match=r"unknown pooling 'mean': .*\(accepted: max, avg, avg-scaled"
+    ):
         features_of(random_vgg19, image, "block1_conv1", pooling="mean")
     with pytest.raises(NstjaxError, match="unknown layer of vgg19 'block1_conv3'"):
         features_of(random_vgg19, image, "block1_conv3")
@@ -185,6 +189,45 @@ def test_pooling_leaves_out_an_odd_last_row(random_vgg19):
         before = np.asarray(features["block1_conv2"])[0, :4, :6].reshape(2, 2, 3, 2, 64)
         pooled = features["block1_pool"][0]
         np.testing.assert_allclose(pooled, reduce(before, axis=(1, 3)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "reduce"),
+    [
+        ("avg-scaled", lambda squares: 2 * squares.mean(axis=(1, 3))),
+        ("l2-scaled", lambda squares: 0.78 * np.sqrt((squares**2).sum(axis=(1, 3)))),
+    ],
+)
+def test_scaled_pooling_by_hand(rng, pooling, reduce):
+    x = np.maximum(rng.standard_normal((1, 5, 7, 3)), 0)
+    expected = reduce(x[0, :4, :6].reshape(2, 2, 3, 2, 3))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(POOLING[pooling](jnp.asarray(x))[0], expected, rtol=1e-12)
+
+
+def test_the_norm_of_nothing_has_no_gradient():
+    x = jnp.zeros((1, 2, 4, 1)).at[0, 0, 2, 0].set(3.0)
+    gradient = jax.grad(lambda x: POOLING["l2-scaled"](x).sum())(x)
+    np.testing.assert_allclose(gradient.ravel(), [0, 0, 0.78, 0, 0, 0, 0, 0], rtol=1e-6)
+
+
+def test_the_border_is_replicated_for_the_first_convolution(random_vgg19, rng):
+    """As in a picture with one more pixel around, which does have that border."""
+    image = rng.random((1, 6, 5, 3), dtype=np.float32)
+    larger = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    layers = ("block1_conv1", "block1_conv2")
+    found = features_of(random_vgg19, jnp.asarray(image), *layers, first_padding="replicate")
+    inner = features_of(random_vgg19, jnp.asarray(larger), layers[0])[layers[0]][:, 1:-1, 1:-1]
+    np.testing.assert_allclose(found[layers[0]], inner, rtol=1e-5, atol=1e-5)
+    # The second one sees zeros around, as ever.
+    kernel, bias = (random_vgg19.params[layers[1]][kind] for kind in ("kernel", "bias"))
+    second = jax.nn.relu(conv3x3(found[layers[0]], jnp.asarray(kernel)) + bias)
+    np.testing.assert_allclose(found[layers[1]], second, rtol=1e-4, atol=1e-4)
+
+
+def test_unknown_first_padding(random_vgg19):
+    with pytest.raises(NstjaxError, match=r"unknown first padding 'edge': .*zeros, replicate"):
+        features_of(random_vgg19, jnp.zeros((1, 8, 8, 3)), "block1_conv1", first_padding="edge")
 
 
 def test_bfloat16(random_vgg19):

@@ -1,5 +1,7 @@
 """Rescaled filters: mean activations of one, and the same network otherwise."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,12 @@ from golden import inputs
 from nstjax.errors import NstjaxError
 from nstjax.images import load_image
 from nstjax.vgg import (
+    INPUT_SPREAD,
+    POOLING,
     VGG,
     Weights,
     bundled_means,
+    divide_activations,
     layer_names,
     mean_activations,
     preprocess,
@@ -107,6 +112,34 @@ def test_rescale_leaves_its_argument_alone(random_vgg16):
         np.testing.assert_array_equal(random_vgg16.params[name]["kernel"], kernel)
 
 
+@pytest.mark.parametrize("pooling", POOLING)
+def test_all_activations_are_divided(shallow_vgg19, pooling):
+    divided = divide_activations(shallow_vgg19.params, INPUT_SPREAD["caffe"])
+    layers = ("block1_conv1", "block1_pool", "block2_conv1", "block2_pool")
+    vgg = VGG("vgg19", layers, pooling)
+    with jax.enable_x64(True):
+        image = preprocess(jnp.asarray(inputs.picture(13, 18), jnp.float64), "caffe")
+        features: Any = [
+            vgg.clone(dtype="float64").apply({"params": jax.tree.map(jnp.float64, params)}, image)
+            for params in (shallow_vgg19.params, divided)
+        ]
+    before, after = features
+    for layer in layers:
+        found, expected = np.asarray(after[layer]), np.asarray(before[layer])
+        # The divided kernels and biases are rounded to float32, no more.
+        tolerance = 1e-6 * expected.max()
+        np.testing.assert_allclose(57.63 * found, expected, rtol=0, atol=tolerance)
+
+
+def test_torchvisions_input_has_unit_spread():
+    """Colours of ImageNet's spread become numbers of a spread of 1, by either preprocessing."""
+    colours = np.array([0.485, 0.456, 0.406]) + np.array([[-1], [1]]) * [0.229, 0.224, 0.225]
+    for kind, unit in INPUT_SPREAD.items():
+        spread = np.std(preprocess(colours[None, None], kind), axis=(0, 1, 2)) / unit
+        np.testing.assert_allclose(spread.mean(), 1, rtol=1e-5)
+        np.testing.assert_allclose(spread, 1, rtol=0.02)
+
+
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_bundled_means(pooling, vgg19_weights, assets):
     """They fit VGG19 and are what a photograph gives, within a photograph's scatter."""
@@ -124,6 +157,6 @@ def test_bundled_means(pooling, vgg19_weights, assets):
 
 def test_no_bundled_means_of_vgg16():
     with pytest.raises(
-        NstjaxError, match="no mean activations of vgg16 come with the package: use"
+        NstjaxError, match="no mean activations of vgg16 with max pooling come with the package"
     ):
         bundled_means("vgg16", pooling="max")

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nstjax.objective import Inputs, Structure, Targets, TermWeights, content_targets, evaluate
+from nstjax.objective import content_targets, evaluate
+from nstjax.structure import Inputs, Structure, Targets, TermWeights
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,6 +1,7 @@
 """Compiles the programs of a size while the one before it still runs."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Event
 from types import TracebackType
 
@@ -9,7 +10,15 @@ import jax.numpy as jnp
 
 from nstjax.gatys.loop import compile_steps
 from nstjax.gatys.stages import Shape, Stage
-from nstjax.objective import Inputs, content_targets, prepare, structure_of, style_targets
+from nstjax.objective import (
+    Inputs,
+    Structure,
+    content_targets,
+    prepare,
+    structure_of,
+    style_measures,
+    targets_of_measures,
+)
 from nstjax.settings import Recipe
 from nstjax.vgg.network import Params
 
@@ -60,12 +69,18 @@ class CompileAhead:
         structure = structure_of(self._recipe, self._preprocessing)
         for compile_one in (
             lambda: content_targets.lower(structure, self._params, content).compile(),
-            lambda: style_targets.lower(structure, self._params, style).compile(),
+            lambda: style_measures.lower(structure, self._params, style).compile(),
+            lambda: self._compile_targets(structure, style),
             lambda: self._compile_steps(content, style),
         ):
             if self._stop.is_set():
                 return
             compile_one()
+
+    def _compile_targets(self, structure: Structure, style: jax.ShapeDtypeStruct) -> None:
+        measures = jax.eval_shape(partial(style_measures, structure), self._params, style)
+        shares = jax.ShapeDtypeStruct((1,), jnp.float32)
+        targets_of_measures.lower(structure, [measures], shares).compile()
 
     def _compile_steps(self, content: jax.ShapeDtypeStruct, style: jax.ShapeDtypeStruct) -> None:
         def inputs_of(content: jax.Array, style: jax.Array) -> Inputs:

@@ -118,7 +118,7 @@ def _run_chunks(
             inputs,
             rates,
             state,
-            jnp.int32(count),
+            np.int32(count),
         )
         records = jax.device_get(records)
         per_step = (recorder.elapsed() - before) / count

@@ -231,11 +231,19 @@ def first_state(recipe: Recipe, image: Float[Array, "1 h w 3"], rates: Rates) ->
     Returns:
         The state.
     """
+    return _first_state(recipe.optimizer, recipe.history_size, recipe.average > 0, image, rates)
+
+
+# One program: operation by operation, its small ones would compile in every process.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _first_state(
+    optimizer: str, history_size: int, averages: bool, image: Array, rates: Rates
+) -> State:
     zeros: Terms = {name: jnp.float32(0) for name in TERMS}
-    if recipe.optimizer == "lbfgs":
-        opt_state = _lbfgs(recipe.history_size).init((image, zeros))
+    if optimizer == "lbfgs":
+        opt_state = _lbfgs(history_size).init((image, zeros))
     else:
-        opt_state = _FIRST_ORDER[recipe.optimizer](rates, jnp.int32(0)).init(image)
+        opt_state = _FIRST_ORDER[optimizer](rates, jnp.int32(0)).init(image)
     state = State(
         image=image,
         total=jnp.float32(0),
@@ -244,7 +252,7 @@ def first_state(recipe: Recipe, image: Float[Array, "1 h w 3"], rates: Rates) ->
         opt_state=opt_state,
         step=jnp.int32(-1),
         evaluations=jnp.int32(0),
-        average=image if recipe.average else None,
+        average=image if averages else None,
     )
     # Copies: a chunk takes its state's memory, which must be neither the caller's nor shared.
     return jax.tree.map(lambda array: jnp.array(array, copy=True), state)

@@ -54,12 +54,24 @@ def _power(image):
     return jnp.sum(squares * quarter) / image.shape[0]
 
 
+def _nine_point(image):
+    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    dy, dx = _differences(padded)
+    padded = padded.astype(dx.dtype)
+    falling = padded[:, 1:, 1:] - padded[:, :-1, :-1]
+    rising = padded[:, 1:, :-1] - padded[:, :-1, 1:]
+    straight = jnp.mean(jnp.square(dy[:, 1:, 1:-1])) + jnp.mean(jnp.square(dx[:, 1:-1, 1:]))
+    diagonal = jnp.mean(jnp.square(falling)) + jnp.mean(jnp.square(rising))
+    return 2 / 3 * straight + 1 / 6 * diagonal
+
+
 TV_FORMS = {
     "sum": _sum,
     "mean": _mean,
     "mean_squared": _mean_squared,
     "half_squared": _half_squared,
     "power": _power,
+    "nine_point": _nine_point,
 }
 
 
@@ -75,8 +87,14 @@ def total_variation(image: Float[Array, "n h w c"], *, form: str = "sum") -> Flo
     | `"mean_squared"` | mean $(d^x)^2$ + mean $(d^y)^2$ | anishathalye/neural-style |
     | `"half_squared"` | $\frac12 \sum (d^x)^2 + (d^y)^2$ | jcjohnson/neural-style |
     | `"power"` | $\sum ((d^x)^2 + (d^y)^2)^{1.25}$ | keras.io |
+    | `"nine_point"` | see below | crowsonkb/style-transfer-pytorch |
 
-    The last two leave out the last row and column, as their sources do.
+    `"half_squared"` and `"power"` leave out the last row and column, as their sources do.
+
+    `"nine_point"` is $\frac23$ (mean $(d^x)^2$ + mean $(d^y)^2$) + $\frac16$ (mean $(d^+)^2$ + mean
+    $(d^-)^2$), with the differences $d^+$ and $d^-$ of diagonal neighbours, of a picture continued
+    by one pixel as its border: the straight differences include a row and a column of zeros, the
+    diagonal ones those along the border.
 
     Args:
         image: pictures, shape (N, H, W, C), in whatever range the weight was chosen for.

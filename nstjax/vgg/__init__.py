@@ -4,20 +4,23 @@ from nstjax.vgg.classify import classify
 from nstjax.vgg.features import extract_features
 from nstjax.vgg.layers import canonical_layer, layer_names, minimum_size
 from nstjax.vgg.network import POOLING, VGG, check_size, freeze
-from nstjax.vgg.normalize import bundled_means, mean_activations, rescale
-from nstjax.vgg.preprocess import MEAN_COLOUR, preprocess
-from nstjax.vgg.tiles import summarize_features
+from nstjax.vgg.normalize import bundled_means, divide_activations, mean_activations, rescale
+from nstjax.vgg.preprocess import INPUT_SPREAD, MEAN_COLOUR, preprocess
+from nstjax.vgg.tiles import Summary, summarize_features
 from nstjax.vgg.weights import Weights, load_weights
 
 __all__ = [
+    "INPUT_SPREAD",
     "MEAN_COLOUR",
     "POOLING",
     "VGG",
+    "Summary",
     "Weights",
     "bundled_means",
     "canonical_layer",
     "check_size",
     "classify",
+    "divide_activations",
     "extract_features",
     "freeze",
     "layer_names",

@@ -27,7 +27,7 @@ def extract_features(
         network: `"vgg16"` or `"vgg19"`.
         layers: names of the activations, as `layer_names` has them.
         preprocessing: as `Weights.preprocessing`.
-        pooling: `"max"` or `"avg"`.
+        pooling: as `VGG.pooling`.
         dtype: what to compute in.
 
     Returns:

@@ -21,8 +21,26 @@ from nstjax.vgg.layers import (
     minimum_size,
 )
 
-# Keras' and the papers' pooling: 2×2 windows, an odd last row or column left out.
-POOLING = {"max": max_pool2x2, "avg": partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))}
+_mean2x2 = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
+
+
+def _norm2x2(x: Array) -> Array:
+    """The Euclidean norm of each 2×2 square, whose gradient is 0 where all of it is 0."""
+    squares = 4 * _mean2x2(jnp.square(x))
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
+
+
+# Keras' and the papers' pooling: 2×2 windows, an odd last row or column left out. The scaled ones
+# bring activations near to what the network was trained on, as crowsonkb/style-transfer-pytorch.
+POOLING = {
+    "max": max_pool2x2,
+    "avg": _mean2x2,
+    "avg-scaled": lambda x: 2 * _mean2x2(x),
+    "l2-scaled": lambda x: 0.78 * _norm2x2(x),
+}
+# What lies around the picture for the first convolution; deeper activations have zeros around them.
+FIRST_PADDINGS = ("zeros", "replicate")
 
 Params = Mapping[str, Mapping[str, Array | np.ndarray]]
 Features = dict[str, Array]
@@ -51,10 +69,14 @@ def freeze(params: Params) -> Params:
 
 
 class _Conv(nn.Module):
-    """A 3×3 convolution with bias and ReLU, on `nstjax.ops`' algorithm."""
+    """A 3×3 convolution with bias and ReLU, on `nstjax.ops`' algorithm.
+
+    `padding` is of `conv3x3`.
+    """
 
     channels: int
     dtype: str
+    padding: str = "SAME"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -63,7 +85,8 @@ class _Conv(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=jnp.dtype(self.dtype))
-        y = conv3x3(x, kernel, transformed=self.get_variable("params", _TRANSFORMED))
+        transformed = self.get_variable("params", _TRANSFORMED)
+        y = conv3x3(x, kernel, padding=self.padding, transformed=transformed)
         return nn.relu(y + bias).astype(self.dtype)
 
 
@@ -75,9 +98,11 @@ class VGG(nn.Module):
     Attributes:
         network: `"vgg16"` or `"vgg19"`.
         layers: names of the activations to return, as in `layer_names`.
-        pooling: `"max"`, or `"avg"` as Gatys et al. recommend for synthesis.
+        pooling: one of `POOLING`; Gatys et al. recommend `"avg"` for synthesis.
         dtype: what to compute in. Parameters stay as they are.
         first: the layer that is given the input, the first or one after a pool.
+        first_padding: what lies around the picture: `"zeros"`, as the network was trained, or
+            `"replicate"`, its border, which avoids artefacts along it.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -96,6 +121,7 @@ class VGG(nn.Module):
     pooling: str = "max"
     dtype: str = "float32"
     first: str = "block1_conv1"
+    first_padding: str = "zeros"
 
     @nn.compact
     def __call__(
@@ -118,6 +144,8 @@ class VGG(nn.Module):
         check_network(self.network)
         if self.pooling not in POOLING:
             raise unknown_choice("pooling", self.pooling, POOLING)
+        if self.first_padding not in FIRST_PADDINGS:
+            raise unknown_choice("first padding", self.first_padding, FIRST_PADDINGS)
         names = layer_names(self.network, top=True)
         if not self.layers:
             raise NstjaxError("no layer is named: name at least one")
@@ -129,7 +157,7 @@ class VGG(nn.Module):
         last = max(names.index(layer) for layer in self.layers)
         features = {}
         for name in names[names.index(self.first) : last + 1]:
-            x = self._layer(name, x)
+            x = self._layer(name, x, inside)
             if inside is not None:
                 inside = inside[1::2] if name.endswith("pool") else inside
                 x = jnp.where(inside[:, None, None], x, 0)
@@ -137,12 +165,14 @@ class VGG(nn.Module):
                 features[name] = x
         return features
 
-    def _layer(self, name: str, x: Array) -> Array:
+    def _layer(self, name: str, x: Array, inside: Array | None) -> Array:
         if name in TOP_LAYERS:
             return self._top_layer(name, x)
         if name.endswith("pool"):
             return POOLING[self.pooling](x)
         channels = CHANNELS[int(name[len("block")]) - 1]
+        if name == "block1_conv1" and self.first_padding == "replicate":
+            return _Conv(channels, self.dtype, "VALID", name=name)(_replicate_border(x, inside))
         return _Conv(channels, self.dtype, name=name)(x)
 
     def _top_layer(self, name: str, x: Array) -> Array:
@@ -152,6 +182,18 @@ class VGG(nn.Module):
             logits = nn.Dense(CLASSES, name=name, dtype=jnp.dtype(self.dtype))(x)
             return nn.softmax(logits.astype(jnp.float32))
         return nn.relu(nn.Dense(4096, name=name, dtype=jnp.dtype(self.dtype))(x))
+
+
+def _replicate_border(x: Array, inside: Array | None) -> Array:
+    """Pads by one pixel on each side, which equals its neighbour in the picture.
+
+    Rows outside of the picture, if not all are `inside`, become its nearest row first.
+    """
+    if inside is not None:
+        rows = len(inside)
+        first, last = jnp.argmax(inside), rows - 1 - jnp.argmax(inside[::-1])
+        x = jnp.take(x, jnp.clip(jnp.arange(rows), first, last), axis=1)
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
 
 
 def check_size(height: int, width: int, layer: str) -> None:

@@ -1,4 +1,4 @@
-"""The paper's rescaling of VGG: every filter's mean activation becomes 1."""
+"""VGG on other scales: every filter's mean activation 1, as in the paper, or one factor for all."""
 
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -90,6 +90,29 @@ def rescale(params: Arrays, means: Means) -> Arrays:
     return {**params, **rescaled}
 
 
+def divide_activations(params: Arrays, divisor: float) -> Arrays:
+    """Divides every activation by the same number.
+
+    A ReLU and every pooling commute with a positive factor, so that dividing the first layer's
+    kernel and all biases is all it takes: each activation is exactly the original one divided.
+
+    Args:
+        params: of the original network, with or without the classifier, whose logits are divided,
+            too.
+        divisor: greater than 0.
+
+    Returns:
+        New parameters of the same shapes.
+    """
+    return {
+        layer: {
+            "kernel": arrays["kernel"] / np.float32(divisor if layer == "block1_conv1" else 1),
+            "bias": arrays["bias"] / np.float32(divisor),
+        }
+        for layer, arrays in params.items()
+    }
+
+
 def bundled_means(network: str, *, pooling: str) -> Means:
     """Returns the mean activations that come with the package.
 
@@ -105,7 +128,7 @@ def bundled_means(network: str, *, pooling: str) -> Means:
         As `mean_activations`.
 
     Raises:
-        NstjaxError: if there are none for this network.
+        NstjaxError: if there are none for this network or this pooling.
     """
     from safetensors.numpy import load
 
@@ -113,8 +136,9 @@ def bundled_means(network: str, *, pooling: str) -> Means:
     file = resources.files("nstjax.vgg").joinpath(name)
     if not file.is_file():
         raise NstjaxError(
-            f"no mean activations of {network} come with the package: use --network vgg19, "
-            "or measure them with nstjax.vgg.mean_activations, pass the weights that "
-            "nstjax.vgg.rescale makes with them, and set rescale_filters=False"
+            f"no mean activations of {network} with {pooling} pooling come with the package: use "
+            "--network vgg19 and --pooling max or avg, or measure them with "
+            "nstjax.vgg.mean_activations, pass the weights that nstjax.vgg.rescale makes with "
+            "them, and set rescale_filters=False"
         )
     return load(file.read_bytes())

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -19,12 +19,25 @@ from nstjax.vgg.preprocess import preprocess
 # 1.3 times as long as untiled if they are left untiled, and 1.8 times if they get 32 rows, too.
 _ROWS = {"block1": 1, "block2": 1, "block3": 4, "block4": 4, "block5": 4}
 
-# Of a layer: its name, rows of activations and of their target to rows of pictures and to sums.
-Summary = Callable[[str, Array, Any], tuple[Any, Any]]
+
+class Summary(NamedTuple):
+    """What is kept of a layer's activations: trees of arrays, None for nothing.
+
+    Attributes:
+        whole: pictures, of some rows or of all.
+        sums: over those rows.
+    """
+
+    whole: Any = None
+    sums: Any = None
+
+
+# Of a layer: its name, rows of activations and of their target.
+Summarize = Callable[[str, Array, Any], Summary]
 
 
 def summarize_features(
-    summarize: Summary,
+    summarize: Summarize,
     params: Params,
     images: Float[Array | np.ndarray, "n h w 3"],
     targets: Mapping[str, Array],
@@ -33,9 +46,10 @@ def summarize_features(
     layers: tuple[str, ...],
     preprocessing: str,
     pooling: str,
+    first_padding: str,
     dtype: str,
     rows: int | None,
-) -> dict[str, tuple[Any, Any]]:
+) -> dict[str, Summary]:
     """Computes what is wanted of a network's activations, without keeping all of them.
 
     Block by block, each on a few rows of its input at a time, as long as that has more. Between
@@ -44,8 +58,8 @@ def summarize_features(
 
     Args:
         summarize: from a layer's name, activations of some rows, and those rows of its target, or
-            None, to trees of arrays: rows of pictures, and sums over the rows, to which zeros must
-            add nothing. Where there is a target, its zeros lie where those of the activations do.
+            None, to what is kept of them. To the sums, zeros must add nothing. Where there is a
+            target, its zeros lie where those of the activations do.
         params: of the network, as for `extract_features`; they have no gradient here.
         images: RGB in [0, 1], shape (N, H, W, 3).
         targets: by layer, of the shape of its activations; not for every layer. They have no
@@ -53,19 +67,20 @@ def summarize_features(
         network: `"vgg16"` or `"vgg19"`.
         layers: names of the activations, as `layer_names` has them.
         preprocessing: as `Weights.preprocessing`.
-        pooling: `"max"` or `"avg"`.
+        pooling: as `VGG.pooling`.
+        first_padding: as `VGG.first_padding`.
         dtype: what to compute in.
         rows: of a tile, even, in the first two blocks; None keeps everything.
 
     Returns:
-        The pictures, whole, and the sums, by layer.
+        Whole pictures and their sums, by layer.
 
     Raises:
         NstjaxError: if a name is unknown, or a picture is too small for a layer.
     """
     x = preprocess(images, preprocessing)
     blocks = _blocks(network, layers)
-    found: dict[str, tuple[Any, Any]] = {}
+    found: dict[str, Summary] = {}
     while blocks:
         own_rows = (rows or 0) * _ROWS[blocks[0][0][: len("block1")]]
         tiled = 0 < own_rows < x.shape[1]
@@ -74,7 +89,7 @@ def summarize_features(
         wanted = tuple(name for name in names if name in layers)
         after = () if last else (names[-1],)
         needed = tuple(dict.fromkeys((*wanted, *after)))
-        vgg = VGG(network, needed, pooling, dtype, first=names[0])
+        vgg = VGG(network, needed, pooling, dtype, names[0], first_padding)
         if not tiled:
             features = cast(Features, vgg.apply({"params": params}, x))
             return found | {n: summarize(n, features[n], targets.get(n)) for n in wanted}
@@ -88,14 +103,14 @@ def summarize_features(
         for name in wanted:
             height = x.shape[1] // _scale(name)
             picture = jax.tree.map(lambda y, height=height: y[:, :height], pictures[name])
-            found[name] = picture, sums[name]
+            found[name] = Summary(picture, sums[name])
         if not last:
             x = whole[names[-1]][:, : x.shape[1] // 2]
     return found
 
 
 def _summarize_tile(
-    summarize: Summary,
+    summarize: Summarize,
     vgg: VGG,
     wanted: tuple[str, ...],
     after: tuple[str, ...],
@@ -111,8 +126,8 @@ def _summarize_tile(
         halo = (x.shape[1] - rows) // 2 // _scale(name)
         features[name] = y[:, halo : halo + rows // _scale(name)]
     parts = {name: summarize(name, features[name], targets.get(name)) for name in wanted}
-    pictures = {name: part[0] for name, part in parts.items()}
-    sums = {name: part[1] for name, part in parts.items()}
+    pictures = {name: part.whole for name, part in parts.items()}
+    sums = {name: part.sums for name, part in parts.items()}
     return ({name: features[name] for name in after}, pictures), sums
 
 
