@@ -7,22 +7,42 @@ from nstjax.ops.moments import channel_moments
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.pooling import max_pool2x2
 from nstjax.ops.programs import Program, compiler_options
+from nstjax.ops.rowwise import (
+    Rowwise,
+    continue_to,
+    crop,
+    keep,
+    kept,
+    moments,
+    neighbourhood,
+    pointwise,
+    reflect,
+)
 from nstjax.ops.shuffle import pixel_shuffle, pixel_unshuffle
 from nstjax.ops.tiles import map_tiles
 from nstjax.ops.upsample import upsample_conv3x3
 
 __all__ = [
     "Program",
+    "Rowwise",
     "channel_moments",
     "compiler_options",
+    "continue_to",
     "conv3x3",
     "conv3x3_stride2",
     "conv_few_inputs",
     "conv_few_outputs",
+    "crop",
+    "keep",
+    "kept",
     "map_tiles",
     "max_pool2x2",
+    "moments",
+    "neighbourhood",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "pointwise",
+    "reflect",
     "reflect_pad",
     "transform_frozen",
     "upsample_conv3x3",
