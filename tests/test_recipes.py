@@ -220,7 +220,7 @@ def test_names_suggest_the_nearest(setting, value, message):
 
 AT_LEAST_ZERO = ("content_weight", "style_weight", "tv_weight", "noise_std", "epsilon")
 ABOVE_ZERO = ("learning_rate", "input_range", "pixel_range", "decay_rate", "evaluations_per_step")
-COUNTS = ("history_size", "decay_steps", "size", "style_size", "tile")
+COUNTS = ("history_size", "decay_steps", "size", "style_size")
 SHARES = ("noise_ratio", "tolerance", "beta1", "beta2")
 NUMBERS = (*AT_LEAST_ZERO, *ABOVE_ZERO, *SHARES)
 BAD = [

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -97,7 +97,13 @@ def stylize_one(
 
 
 def paint_one(
-    content: Path | str, style: Style, path: Path, *, size: int | None, bits: int, quiet: bool
+    content: Path | str,
+    style: Style,
+    path: Path,
+    settings: dict[str, Any],
+    *,
+    bits: int,
+    quiet: bool,
 ) -> Ended:
     """Stylises one picture with a trained style and saves it.
 
@@ -105,7 +111,7 @@ def paint_one(
         content: the photograph's file or address.
         style: the trained style.
         path: where the picture goes.
-        size: its longest side; None keeps the photograph's.
+        settings: of `stylize_fast`: `size`, `tile`, `memory_limit`.
         bits: per channel.
         quiet: whether to show nothing.
 
@@ -115,11 +121,11 @@ def paint_one(
     Raises:
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
-    result = stylize_fast(content, style, size=size)
+    result = stylize_fast(content, style, **settings)
     saved, problem = _save(result, path, bits)
     if not quiet and not problem:
         height, width = result.image.shape[1:3]
-        print(f"{saved}: {width}×{height}, {result.settings['seconds']:.1f} s")
+        print(f"{saved}: {width}×{height}, {result.settings['seconds']:.1f} s{_tiles(result)}")
     return Ended(problem=problem)
 
 
@@ -176,6 +182,11 @@ def _save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
     return path, ""
 
 
+def _tiles(result: MadePicture) -> str:
+    """Says so if the picture was computed in tiles."""
+    return f", {result.settings['memory']}" if result.settings["tile"] else ""
+
+
 def _json_lines(history: History) -> bytes:
     # JSON has no NaN and no infinity.
     finite = ({k: v if math.isfinite(v) else None for k, v in entry.items()} for entry in history)
@@ -207,5 +218,5 @@ def _summary(saved: Path, result: StylizeResult) -> str:
     stopped = f" ({result.stopped})" if result.stopped else ""
     return (
         f"{saved}: {width}×{height}, {last['step']} steps{stopped} in {last['seconds']:.0f} s, "
-        f"objective {first['total']:.3g} → {last['total']:.3g}"
+        f"objective {first['total']:.3g} → {last['total']:.3g}{_tiles(result)}"
     )

@@ -1,7 +1,8 @@
 """Stylising with a trained network: one pass a picture."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from jaxtyping import Float
 
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.fast.memory import TILES, estimate_bytes
 from nstjax.fast.network import Params, auto_precision, check_side, paint_clipped
 from nstjax.fast.settings import Architecture
 from nstjax.fast.style_file import load_style_file
 from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
+from nstjax.memory import Plan, choose_tile, is_out_of_memory, parse_limit, parse_tile
 from nstjax.provenance import made_with
 
 # Pictures of nearly the same size share one compiled program: sides are rounded up to this.
@@ -73,7 +76,12 @@ def load_style(source: str | Path) -> Style:
 
 
 def stylize_fast(
-    content: Any, style: Style | str | Path, *, size: int | None = None
+    content: Any,
+    style: Style | str | Path,
+    *,
+    size: int | None = None,
+    tile: str | int | None = "auto",
+    memory_limit: str | None = None,
 ) -> MadePicture:
     """Paints a photograph with a trained style, in one pass.
 
@@ -81,17 +89,22 @@ def stylize_fast(
         content: the photograph: a path, an http(s) URL, a Pillow image, an array, or a `Picture`.
         style: as `load_style` returns or takes it.
         size: the result's longest side in pixels; None keeps the photograph's.
+        tile: how many rows to compute at a time, an even number, for less memory and the same
+            picture but for rounding; `"off"`: all at once; `"auto"`: as many as fit.
+        memory_limit: the most memory to take, as in `"4GB"`; None is what is free.
 
     Returns:
         The picture, with its settings and the photograph's transparency.
 
     Raises:
-        NstjaxError: if the picture or the style cannot be read, or the picture is too small.
+        NstjaxError: if the picture or the style cannot be read, the picture is too small, or the
+            memory.
 
     Example:
         >>> stylize_fast(np.full((40, 50, 3), 0.5), "starry").image.shape
         (1, 40, 50, 3)
     """
+    tile, memory_limit = parse_tile(tile), parse_limit(memory_limit)
     if not isinstance(style, Style):
         style = load_style(style)
     picture = content if isinstance(content, Picture) else load_image(content)
@@ -105,12 +118,20 @@ def stylize_fast(
             picture.name,
         )
     began = time.perf_counter()
-    image = paint_pixels(style, picture.pixels)
+    plan = choose_tile(
+        partial(estimate_bytes, style.architecture, *picture.pixels.shape[1:3]),
+        tile,
+        candidates=TILES,
+        limit=memory_limit,
+    )
+    image, plan = _paint_within(plan, style, picture.pixels)
     settings = {
         "method": "fast",
         "style": style.name,
         "content": Path(picture.name).name,
         "size": max(image.shape[1:3]),
+        "tile": plan.tile,
+        "memory": str(plan),
         "seconds": round(time.perf_counter() - began, 3),
         "style_provenance": style.provenance,
         **made_with(),
@@ -118,8 +139,22 @@ def stylize_fast(
     return MadePicture(image=image, settings=settings, alpha=picture.alpha)
 
 
+def _paint_within(
+    plan: Plan, style: Style, pixels: Float[np.ndarray, "n h w 3"]
+) -> tuple[Float[np.ndarray, "n h w 3"], Plan]:
+    """Paints as planned, or in smaller tiles where memory proves to be too short for that."""
+    smaller = [tile for tile in TILES if plan.tile is None or tile < plan.tile]
+    try:
+        return paint_pixels(style, pixels, tile=plan.tile), plan
+    except Exception as error:
+        if not smaller or not is_out_of_memory(error):
+            raise
+    estimate = estimate_bytes(style.architecture, *pixels.shape[1:3], smaller[0])
+    return _paint_within(replace(plan, tile=smaller[0], estimate=estimate), style, pixels)
+
+
 def paint_pixels(
-    style: Style, pixels: Float[np.ndarray, "n h w 3"]
+    style: Style, pixels: Float[np.ndarray, "n h w 3"], *, tile: int | None = None
 ) -> Float[np.ndarray, "n h w 3"]:
     """Paints pictures of one size.
 
@@ -128,6 +163,7 @@ def paint_pixels(
     Args:
         style: the trained style.
         pixels: RGB in [0, 1], shape (N, H, W, 3), from 16 pixels a side.
+        tile: how many rows to compute at a time; None: all of them.
 
     Returns:
         The pictures, same shape, in [0, 1].
@@ -138,8 +174,9 @@ def paint_pixels(
     height, width = pixels.shape[1:3]
     check_side(height, width)
     down, across = -height % _MULTIPLE, -width % _MULTIPLE
-    padded = np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode="symmetric")
-    painted = paint_clipped(style.architecture, auto_precision(), style.params, padded)
+    if down or across:
+        pixels = np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode="symmetric")
+    painted = paint_clipped(style.architecture, auto_precision(), style.params, pixels, tile)
     return np.asarray(painted)[:, :height, :width]
 
 

@@ -74,6 +74,11 @@ class Recorder:
         return len(self.history) - 1
 
     @property
+    def steps_done(self) -> int:
+        """The steps recorded so far; 0 before the start, too."""
+        return max(self.step, 0)
+
+    @property
     def evaluations(self) -> int:
         """The evaluations recorded so far."""
         return int(self.history[-1]["evaluations"]) if self.history else 0

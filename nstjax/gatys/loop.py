@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from nstjax.gatys.chunk import CHUNK, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
+from nstjax.gatys.memory import going_on_from
 from nstjax.gatys.scipy_lbfgsb import run_scipy
 from nstjax.gatys.steps import first_state, rates_of
 from nstjax.objective import Inputs, Structure
@@ -41,6 +42,9 @@ def optimize(
 
     Returns:
         The picture after the last step with a finite objective, not clipped.
+
+    Raises:
+        OutOfMemory: if there is too little memory for a step.
     """
     recorder.begin_stage()
     if recipe.optimizer == "lbfgs-b":
@@ -66,16 +70,17 @@ def _run_chunks(
         boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
         count = min(count, left, *(_until_multiple(recorder.step, b) for b in boundaries))
         before = recorder.elapsed()
-        state, records = run_chunk(
-            structure,
-            recipe.optimizer,
-            recipe.history_size,
-            inputs,
-            rates,
-            state,
-            jnp.int32(count),
-        )
-        records = jax.device_get(records)
+        with going_on_from(np.asarray(state.image / white)):
+            state, records = run_chunk(
+                structure,
+                recipe.optimizer,
+                recipe.history_size,
+                inputs,
+                rates,
+                state,
+                jnp.int32(count),
+            )
+            records = jax.device_get(records)
         per_step = (recorder.elapsed() - before) / count
         for i in range(count):
             raw = {name: float(column[i]) for name, column in records.terms.items()}

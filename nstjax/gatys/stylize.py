@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from nstjax.errors import NstjaxError
 from nstjax.gatys.history import Callback, History, Recorder, to_picture
 from nstjax.gatys.loop import optimize
+from nstjax.gatys.memory import Tiling
 from nstjax.gatys.start import start_image
 from nstjax.images import MadePicture, Picture, fit_size, load_image, resize_image
 from nstjax.objective import check_pictures, network_params, prepare
@@ -19,6 +21,7 @@ from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
+from nstjax.vgg.network import Params
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 
@@ -88,27 +91,20 @@ def stylize(
     stages = _stages(recipe)
     final = _pictures(recipe, content_picture.pixels, style_picture.pixels, stages[-1][0])
     check_pictures(recipe, *final)
+    tiling = Tiling(recipe)
+    tiling.plan(*_sizes(final))  # what fits into no limit is told of before anything runs
     for size_share, steps in stages:
         pictures = _pictures(recipe, content_picture.pixels, style_picture.pixels, size_share)
         try:
             check_pictures(recipe, *pictures)
         except NstjaxError:  # what is too small on the way need not be so in the end
             pictures = final
-        content_pixels, style_pixels = pictures
-        structure, inputs = prepare(recipe, weights.preprocessing, params, *pictures)
         if image is None:
-            image = start_image(recipe, content_pixels, style_pixels, weights.preprocessing)
+            image = start_image(recipe, *pictures, weights.preprocessing)
         else:
-            image = resize_image(to_picture(image), *content_pixels.shape[1:3])
-        image = optimize(
-            recipe,
-            structure,
-            inputs,
-            jnp.asarray(image, jnp.float32),
-            steps=steps,
-            recorder=recorder,
-            every=callback_every,
-        )
+            image = resize_image(to_picture(image), *pictures[0].shape[1:3])
+        run = partial(_run_stage, weights, params, pictures, recorder, callback_every)
+        image = tiling.run(*_sizes(pictures), partial(run, recorder.steps_done + steps), image)
         if recorder.stopped:
             break
     assert image is not None  # a schedule has at least one stage
@@ -119,7 +115,7 @@ def stylize(
     return StylizeResult(
         image=picture,
         history=recorder.history,
-        settings=_settings(recipe, weights, content_picture, style_picture, recorder.step),
+        settings=_settings(tiling, weights, content_picture, style_picture, recorder.step),
         alpha=None if alpha is None else resize_image(alpha, *size),
         stopped=recorder.stopped or recorder.note,
     )
@@ -172,10 +168,30 @@ def _style_for(recipe: Recipe, style: Pixels, content: Pixels, size_share: float
     return resize_image(style, *fit_size(height, width, longest, upscale=True))
 
 
+def _sizes(pictures: tuple[Pixels, Pixels]) -> list[tuple[int, int]]:
+    return [pixels.shape[1:3] for pixels in pictures]
+
+
+def _run_stage(
+    weights: Weights,
+    params: Params,
+    pictures: tuple[Pixels, Pixels],
+    recorder: Recorder,
+    every: int,
+    last_step: int,
+    recipe: Recipe,
+    image: Any,
+) -> Any:
+    structure, inputs = prepare(recipe, weights.preprocessing, params, *pictures)
+    steps = last_step - recorder.steps_done
+    image = jnp.asarray(image, jnp.float32)
+    return optimize(recipe, structure, inputs, image, steps=steps, recorder=recorder, every=every)
+
+
 def _settings(
-    recipe: Recipe, weights: Weights, content: Picture, style: Picture, step: int
+    tiling: Tiling, weights: Weights, content: Picture, style: Picture, step: int
 ) -> dict[str, Any]:
-    values = dataclasses.asdict(recipe)
+    values = dataclasses.asdict(tiling.recipe)
     return {
         "method": "gatys",
         "recipe": values.pop("name"),
@@ -184,5 +200,6 @@ def _settings(
         "style": Path(style.name).name,
         "steps_done": step,
         "weights_sha256": weights.sha256,
+        "memory": str(tiling.plans[-1]),
         **made_with(),
     }
