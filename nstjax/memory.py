@@ -96,6 +96,7 @@ def parse_tile(tile: object) -> str | int | None:
         tile = int(tile)
     if isinstance(tile, bool) or not isinstance(tile, numbers.Integral):
         raise NstjaxError(f"tile is {tile!r}: it must be auto, off, or an even number of rows")
+    tile = int(tile)
     if not LEAST_TILE <= tile <= _MOST_ROWS:
         raise NstjaxError(
             f"tile is {tile}: it must be {LEAST_TILE} to {_MOST_ROWS} rows, or the rows around a "
@@ -103,7 +104,7 @@ def parse_tile(tile: object) -> str | int | None:
         )
     if tile % 2:
         raise NstjaxError(f"tile is {tile}: it must be even, or pools would lie elsewhere")
-    return int(tile)
+    return tile
 
 
 def parse_limit(text: object) -> str | None:

@@ -107,8 +107,7 @@ def structure_of(recipe: ObjectiveSettings, preprocessing: str) -> Structure:
         style_reduction=recipe.style_reduction,
         tv_form=recipe.tv_form,
         pixel_range=recipe.pixel_range,
-        # "auto" is for the pixel route, which settles it; where nobody has, nothing is tiled.
-        tile=recipe.tile if isinstance(recipe.tile, int) else None,
+        tile=recipe.tile if isinstance(recipe.tile, int) else None,  # its route settles "auto"
     )
 
 

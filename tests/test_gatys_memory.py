@@ -1,6 +1,7 @@
 """Runs on the pixel route that have too little memory: smaller tiles, from the picture so far."""
 
 import sys
+from itertools import pairwise
 
 import jax
 import numpy as np
@@ -11,7 +12,10 @@ from nstjax.errors import NstjaxError
 from nstjax.gatys.memory import TILES, Tiling, estimate_bytes
 from nstjax.settings import override
 
-LOOPS = {"adam": "nstjax.gatys.loop.run_chunk", "lbfgs-b": "nstjax.gatys.scipy_lbfgsb.evaluate_once"}
+LOOPS = {
+    "adam": "nstjax.gatys.loop.run_chunk",
+    "lbfgs-b": "nstjax.gatys.scipy_lbfgsb.evaluate_once",
+}
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def test_a_run_goes_on_in_smaller_tiles(
     assert set(tiles[5:]) == {64}
     assert [entry["step"] for entry in result.history] == list(range(9))
     totals = [entry["total"] for entry in result.history]
-    assert all(after < before for before, after in zip(totals[:-1], totals[1:], strict=True))
+    assert all(after < before for before, after in pairwise(totals))
     assert result.settings["tile"] == 64
     assert result.settings["memory"].startswith("in tiles of 64 rows: about")
 

@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     settings = parser.add_argument_group(
         "settings of the pixel route",
-        "Each replaces the recipe's; --size, --tile and --memory-limit are for both routes. A layer "
-        "without a weight gets an equal share.",
+        "Each replaces the recipe's; --size, --tile and --memory-limit are for both routes. A "
+        "layer without a weight gets an equal share.",
     )
     add_settings(settings, Recipe)
     parser.add_argument("--save-every", type=int, metavar="N", help="keep a picture every N steps")

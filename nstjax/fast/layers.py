@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.errors import FlaxError
 from flax.linen.dtypes import promote_dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from nstjax.fast.settings import Architecture
 from nstjax.ops import conv3x3, kept, moments, neighbourhood, pointwise, reflect
@@ -126,9 +126,7 @@ class StyleModule(nn.Module):
         y = relu(first(reflect(x, 1), channels))
         return kept(pointwise(jnp.add, x, second(reflect(y, 1), channels, gain=_RESIDUAL_GAIN)))
 
-    def output(
-        self, algorithm: Algorithm, x: Picture, channels: int, *, size: int
-    ) -> Picture:
+    def output(self, algorithm: Algorithm, x: Picture, channels: int, *, size: int) -> Picture:
         """The last convolution, before its bias."""
         if self.architecture.norm_last:
             return self.normalized("output", algorithm, x, channels, size=size)

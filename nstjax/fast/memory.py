@@ -14,9 +14,7 @@ _HOST_PICTURES = 4
 _PER_PIXEL = {"johnson": (260, 98, 150), "subpixel": (106, 49, 110)}
 
 
-def estimate_bytes(
-    architecture: Architecture, height: int, width: int, tile: int | None
-) -> int:
+def estimate_bytes(architecture: Architecture, height: int, width: int, tile: int | None) -> int:
     """Estimates the most memory that a pass takes: of the device or, on a CPU, of the process.
 
     Args:
@@ -28,9 +26,7 @@ def estimate_bytes(
     Returns:
         Bytes.
     """
-    untiled, kept, in_tile = (
-        architecture.width * size for size in _PER_PIXEL[architecture.design]
-    )
+    untiled, kept, in_tile = (architecture.width * size for size in _PER_PIXEL[architecture.design])
     pixels = height * width
     network = untiled * pixels if tile is None else kept * pixels + in_tile * tile * width
     if device_memory() is not None:

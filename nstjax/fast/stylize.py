@@ -149,7 +149,8 @@ def _paint_within(
     except Exception as error:
         if not smaller or not is_out_of_memory(error):
             raise
-    estimate = estimate_bytes(style.architecture, *pixels.shape[1:3], smaller[0])
+    _, height, width, _ = pixels.shape
+    estimate = estimate_bytes(style.architecture, height, width, smaller[0])
     return _paint_within(replace(plan, tile=smaller[0], estimate=estimate), style, pixels)
 
 

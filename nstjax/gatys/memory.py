@@ -120,11 +120,13 @@ class Tiling:
             try:
                 return attempt(self.recipe, image)
             except Exception as error:
-                out_of_memory = isinstance(error, OutOfMemory) or is_out_of_memory(error)
                 self._failed.append(plan.tile)
-                if not out_of_memory or not _smaller_than(self._failed):
-                    raise error.__cause__ if isinstance(error, OutOfMemory) else error  # noqa: B904
-                image = error.image if isinstance(error, OutOfMemory) else image
+                known = isinstance(error, OutOfMemory)
+                if not _smaller_than(self._failed) or not (known or is_out_of_memory(error)):
+                    if known and error.__cause__ is not None:
+                        raise error.__cause__ from None
+                    raise
+                image = error.image if known else image
 
 
 def _smaller_than(failed: list[int | None]) -> list[int]:
@@ -172,7 +174,9 @@ def _kernel_bytes(network: str, layers: tuple[str, ...]) -> int:
     shapes = kernel_shapes(network)
     deepest = max(minimum_size(layer) for layer in layers)
     return sum(
-        _FLOAT * int(np.prod(shape)) for name, shape in shapes.items() if minimum_size(name) <= deepest
+        _FLOAT * int(np.prod(shape))
+        for name, shape in shapes.items()
+        if minimum_size(name) <= deepest
     )
 
 

@@ -1,6 +1,7 @@
 """The pixel route from pictures to a picture: `stylize`."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,27 +90,32 @@ def stylize(
     recorder = Recorder(recipe, callback)
     image = None
     stages = _stages(recipe)
-    final = _pictures(recipe, content_picture.pixels, style_picture.pixels, stages[-1][0])
-    check_pictures(recipe, *final)
+    at = partial(_pictures, recipe, content_picture.pixels, style_picture.pixels)
+    final = stages[-1][0]
+    pictures = at(final)
+    check_pictures(recipe, *pictures)
+    size = pictures[0].shape[1:3]
     tiling = Tiling(recipe)
-    tiling.plan(*_sizes(final))  # what fits into no limit is told of before anything runs
+    tiling.plan(*_sizes(pictures))  # what fits into no limit is told of before anything runs
     for size_share, steps in stages:
-        pictures = _pictures(recipe, content_picture.pixels, style_picture.pixels, size_share)
+        pictures = at(size_share)
         try:
             check_pictures(recipe, *pictures)
         except NstjaxError:  # what is too small on the way need not be so in the end
-            pictures = final
+            size_share, pictures = final, at(final)
         if image is None:
             image = start_image(recipe, *pictures, weights.preprocessing)
         else:
             image = resize_image(to_picture(image), *pictures[0].shape[1:3])
-        run = partial(_run_stage, weights, params, pictures, recorder, callback_every)
-        image = tiling.run(*_sizes(pictures), partial(run, recorder.steps_done + steps), image)
+        sizes = _sizes(pictures)
+        del pictures  # made again where they are needed: not kept while the optimiser runs
+        make = partial(at, size_share)
+        run = partial(_run_stage, weights, params, make, recorder, callback_every)
+        image = tiling.run(*sizes, partial(run, recorder.steps_done + steps), image)
         if recorder.stopped:
             break
     assert image is not None  # a schedule has at least one stage
     # A run that ends in an early stage, too, gives the size that was asked for.
-    size = final[0].shape[1:3]
     picture = resize_image(to_picture(image), *size)
     alpha = content_picture.alpha
     return StylizeResult(
@@ -168,21 +174,22 @@ def _style_for(recipe: Recipe, style: Pixels, content: Pixels, size_share: float
     return resize_image(style, *fit_size(height, width, longest, upscale=True))
 
 
-def _sizes(pictures: tuple[Pixels, Pixels]) -> list[tuple[int, int]]:
-    return [pixels.shape[1:3] for pixels in pictures]
+def _sizes(pictures: tuple[Pixels, Pixels]) -> tuple[tuple[int, int], tuple[int, int]]:
+    content, style = pictures
+    return (content.shape[1], content.shape[2]), (style.shape[1], style.shape[2])
 
 
 def _run_stage(
     weights: Weights,
     params: Params,
-    pictures: tuple[Pixels, Pixels],
+    make_pictures: Callable[[], tuple[Pixels, Pixels]],
     recorder: Recorder,
     every: int,
     last_step: int,
     recipe: Recipe,
     image: Any,
 ) -> Any:
-    structure, inputs = prepare(recipe, weights.preprocessing, params, *pictures)
+    structure, inputs = prepare(recipe, weights.preprocessing, params, *make_pictures())
     steps = last_step - recorder.steps_done
     image = jnp.asarray(image, jnp.float32)
     return optimize(recipe, structure, inputs, image, steps=steps, recorder=recorder, every=every)

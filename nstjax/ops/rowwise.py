@@ -48,7 +48,9 @@ class Rowwise:
     @classmethod
     def of(cls, x: Float[Array, "n h w c"], rows: int) -> "Rowwise":
         """Takes a picture that is there as a whole, to go on from on so many rows at a time."""
-        return cls(x.shape, x.dtype, rows, lambda first, count: rows_of(x, first, count), x.ravel()[0])
+        return cls(
+            x.shape, x.dtype, rows, lambda first, count: rows_of(x, first, count), x.ravel()[0]
+        )
 
     def over_rows(self, step: Callable[[Array, Array, Array, Any], Any], start: Any) -> Any:
         """Goes through the rows from the top.
@@ -164,15 +166,13 @@ def neighbourhood(function: Callable[[Array], Array], x: Picture, size: int) -> 
     found = jax.eval_shape(function, _whole(x))
     height = x.shape[1]
     if found.shape[1] == 2 * height:
-        compute, rows = _enlarged(function, x), 2 * x.rows
-    else:
-        stride = 1 if found.shape[1] == height - size + 1 else 2
+        return Rowwise(found.shape, found.dtype, 2 * x.rows, _enlarged(function, x), x.ready)
+    stride = 1 if found.shape[1] == height - size + 1 else 2
 
-        def compute(first: Array, count: int) -> Array:
-            return function(x.compute(stride * first, stride * (count - 1) + size))
+    def compute(first: Array, count: int) -> Array:
+        return function(x.compute(stride * first, stride * (count - 1) + size))
 
-        rows = x.rows // stride
-    return Rowwise(found.shape, found.dtype, rows, compute, x.ready)
+    return Rowwise(found.shape, found.dtype, x.rows // stride, compute, x.ready)
 
 
 def _enlarged(function: Callable[[Array], Array], x: Rowwise) -> Compute:
@@ -201,7 +201,7 @@ def moments(x: Picture) -> tuple[Array, Array]:
     """
     if not isinstance(x, Rowwise):
         return channel_moments(x)
-    n, height, width, channels = x.shape
+    n, _, width, channels = x.shape
 
     def add(
         part: Array, first: Array, again: Array, so_far: tuple[Array, Array]
