@@ -14,7 +14,7 @@ from nstjax.fast.johnson import Johnson
 from nstjax.fast.layers import StyleModule, WrongParams
 from nstjax.fast.settings import Architecture
 from nstjax.fast.subpixel import SubPixel
-from nstjax.ops import Program, Rowwise, keep
+from nstjax.ops import Program, by_rows, keep
 from nstjax.ops.rowwise import Picture
 
 Params = Mapping[str, Any]
@@ -86,7 +86,7 @@ def paint(
     check_side(*image.shape[1:3])
     try:
         # Without mutable collections, apply returns just what the module does.
-        picture = image if tile is None else Rowwise.of(image, tile)
+        picture = image if tile is None else by_rows(image, tile)
         return keep(cast(Picture, _network(architecture, dtype).apply({"params": params}, picture)))
     except WrongParams as error:
         raise NstjaxError(

@@ -9,6 +9,7 @@ from nstjax.ops.pooling import max_pool2x2
 from nstjax.ops.programs import Program, compiler_options
 from nstjax.ops.rowwise import (
     Rowwise,
+    by_rows,
     continue_to,
     crop,
     keep,
@@ -25,6 +26,7 @@ from nstjax.ops.upsample import upsample_conv3x3
 __all__ = [
     "Program",
     "Rowwise",
+    "by_rows",
     "channel_moments",
     "compiler_options",
     "continue_to",

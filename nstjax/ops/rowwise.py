@@ -33,7 +33,7 @@ class Rowwise:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> picture = Rowwise.of(jnp.arange(6.0).reshape(1, 3, 2, 1), 1)
+        >>> picture = by_rows(jnp.arange(6.0).reshape(1, 3, 2, 1), 1)
         >>> double = pointwise(lambda x: 2 * x, picture)
         >>> keep(double)[0, :, :, 0].tolist()
         [[0.0, 2.0], [4.0, 6.0], [8.0, 10.0]]
@@ -44,13 +44,6 @@ class Rowwise:
     ):
         self.shape, self.dtype, self.compute, self.ready = shape, dtype, compute, ready
         self.rows = max(1, min(rows, shape[1]))
-
-    @classmethod
-    def of(cls, x: Float[Array, "n h w c"], rows: int) -> "Rowwise":
-        """Takes a picture that is there as a whole, to go on from on so many rows at a time."""
-        return cls(
-            x.shape, x.dtype, rows, lambda first, count: rows_of(x, first, count), x.ravel()[0]
-        )
 
     def over_rows(self, step: Callable[[Array, Array, Array, Any], Any], start: Any) -> Any:
         """Goes through the rows from the top.
@@ -75,8 +68,32 @@ class Rowwise:
 Picture = Array | Rowwise
 
 
+def by_rows(x: Float[Array, "n h w c"], rows: int) -> Rowwise:
+    """Takes a picture that is there as a whole, to go on from by its rows.
+
+    Args:
+        x: shape (N, H, W, C).
+        rows: how many to compute at a time.
+
+    Returns:
+        The picture.
+    """
+
+    def compute(first: Array, count: int) -> Array:
+        return rows_of(x, first, count)
+
+    return Rowwise(x.shape, x.dtype, rows, compute, x.ravel()[0])
+
+
 def keep(x: Picture) -> Array:
-    """Computes a picture as a whole."""
+    """Computes a picture as a whole.
+
+    Args:
+        x: the picture.
+
+    Returns:
+        The same as an array, (N, H, W, C).
+    """
     if not isinstance(x, Rowwise):
         return x
 
@@ -88,12 +105,27 @@ def keep(x: Picture) -> Array:
 
 
 def kept(x: Picture) -> Picture:
-    """Computes a picture as a whole, to go on from on as many rows at a time as before."""
-    return Rowwise.of(keep(x), x.rows) if isinstance(x, Rowwise) else x
+    """Computes a picture as a whole, to go on from by its rows as before.
+
+    Args:
+        x: the picture.
+
+    Returns:
+        The same picture, its rows now no more computed than looked up.
+    """
+    return by_rows(keep(x), x.rows) if isinstance(x, Rowwise) else x
 
 
 def pointwise(function: Callable[..., Array], *pictures: Picture) -> Picture:
-    """Applies a function to each pixel of pictures of one height and width."""
+    """Applies a function to each pixel.
+
+    Args:
+        function: of as many arrays as there are pictures.
+        pictures: of one height and width.
+
+    Returns:
+        The result.
+    """
     first = pictures[0]
     if not isinstance(first, Rowwise):
         return function(*pictures)
@@ -108,14 +140,31 @@ def pointwise(function: Callable[..., Array], *pictures: Picture) -> Picture:
 
 
 def reflect(x: Picture, amount: int) -> Picture:
-    """Pads by reflection, as `reflect_pad`."""
+    """Pads by reflection, as `reflect_pad`.
+
+    Args:
+        x: shape (N, H, W, C), H and W more than `amount`.
+        amount: how many pixels on each side.
+
+    Returns:
+        Shape (N, H + 2 amount, W + 2 amount, C).
+    """
     if not isinstance(x, Rowwise):
         return reflect_pad(x, amount)
     return _reflected(x, amount, x.shape[1] + 2 * amount, x.shape[2] + 2 * amount)
 
 
 def continue_to(x: Picture, height: int, width: int) -> Picture:
-    """Continues a picture by reflection, at the bottom and on the right, to some size."""
+    """Continues a picture by reflection, at the bottom and on the right.
+
+    Args:
+        x: shape (N, H, W, C).
+        height: of the result, less than 2 H.
+        width: likewise, less than 2 W.
+
+    Returns:
+        Shape (N, height, width, C).
+    """
     if not isinstance(x, Rowwise):
         around = (0, height - x.shape[1]), (0, width - x.shape[2])
         return jnp.pad(x, ((0, 0), *around, (0, 0)), mode="reflect")
@@ -138,7 +187,16 @@ def _reflected(x: Rowwise, before: int, new_height: int, new_width: int) -> Roww
 
 
 def crop(x: Picture, height: int, width: int) -> Picture:
-    """Cuts a picture back at the bottom and on the right."""
+    """Cuts a picture back at the bottom and on the right.
+
+    Args:
+        x: shape (N, H, W, C).
+        height: of the result, at most H.
+        width: likewise, at most W.
+
+    Returns:
+        Shape (N, height, width, C).
+    """
     if not isinstance(x, Rowwise):
         return x[:, :height, :width]
     n, _, _, channels = x.shape
