@@ -4,7 +4,7 @@ import dataclasses
 import math
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args
 
@@ -17,6 +17,7 @@ from nstjax.losses import (
     STYLE_REDUCTIONS,
     TV_FORMS,
 )
+from nstjax.memory import parse_limit, parse_tile
 from nstjax.parse import LayerWeights, Schedule, parse_layers, parse_schedule
 from nstjax.vgg.layers import CONVOLUTIONS, canonical_layer, minimum_size
 from nstjax.vgg.network import FIRST_PADDINGS, POOLING
@@ -32,6 +33,9 @@ STYLE_FITS = ("aspect", "stretch", "width")
 _REQUIRED = dataclasses.MISSING
 _ONE_SIZE: Schedule = ((1.0, 1.0),)
 _MOST_PIXELS = 20_000  # a side; systems end a process that takes too much memory without a word
+TILE_HELP = (
+    "auto, off, or an even number of rows to compute at a time: less memory, the same picture"
+)
 TINY = 1e-30
 """The least of what must be greater than 0."""
 
@@ -43,6 +47,7 @@ def setting(
     choices: Iterable[str] = (),
     least: int | float = -math.inf,
     most: int | float = math.inf,
+    check: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Declares a field with what it accepts; the command line offers it if it has a help text.
 
@@ -52,11 +57,13 @@ def setting(
         choices: the accepted values.
         least: the least accepted value.
         most: the greatest.
+        check: in place of these, turns a value into what is kept, or raises an error.
 
     Returns:
         The field, whose annotation names its kind: int, float, str, or one of them or None.
     """
     metadata = {"help": help, "choices": tuple(choices), "least": least, "most": most}
+    metadata["check"] = check
     return field(default=default, metadata=metadata)
 
 
@@ -105,17 +112,10 @@ class ObjectiveSettings:
     pixel_range: float = setting(1.0, least=TINY)
 
     precision: str = setting("float32", help="what VGG computes in", choices=PRECISIONS)
-    tile: int | None = setting(
-        None,
-        help="compute on so many rows at a time, an even number: less memory, the same picture",
-        least=16,
-        most=_MOST_PIXELS,
-    )
+    tile: str | int | None = setting(None, help=TILE_HELP, check=parse_tile)
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.tile is not None and self.tile % 2:
-            raise NstjaxError(f"tile is {self.tile}: it must be even, or pools would lie elsewhere")
         for layers in ("content_layers", "style_layers"):
             object.__setattr__(self, layers, self._checked_layers(layers))
 
@@ -221,6 +221,13 @@ class Recipe(ObjectiveSettings):
 
     seed: int = setting(0, help="seed of the noise", least=0, most=2**32 - 1)
 
+    tile: str | int | None = setting("auto", help=TILE_HELP, check=parse_tile)
+    memory_limit: str | None = setting(
+        None,
+        help="the most memory to take, as in 4GB (default: what is free)",
+        check=parse_limit,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "schedule", self._checked_schedule())
@@ -277,7 +284,9 @@ def check_settings(settings: Any) -> None:
     """
     for field_ in dataclasses.fields(settings):
         if field_.metadata:
-            checked = _checked(field_, getattr(settings, field_.name))
+            value = getattr(settings, field_.name)
+            check = field_.metadata.get("check")
+            checked = check(value) if check else _checked(field_, value)
             object.__setattr__(settings, field_.name, checked)
 
 

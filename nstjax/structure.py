@@ -90,7 +90,7 @@ def structure_of(recipe: ObjectiveSettings, preprocessing: str) -> Structure:
         style=gram if recipe.style_loss == "gram" else Wasserstein2Form(),
         tv_form=recipe.tv_form,
         pixel_range=recipe.pixel_range,
-        tile=recipe.tile,
+        tile=recipe.tile if isinstance(recipe.tile, int) else None,  # its route settles "auto"
     )
 
 

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "nstjax"
 # one line do not know each other.
 ORDER = (
     "errors",
-    "files provenance parse",
+    "files provenance memory parse",
     "images assets ops",
     "vgg losses",
     "settings",

@@ -94,3 +94,30 @@ def test_styles(tmp_path, capsys):
     with Image.open(sheet) as image:
         pixels = np.asarray(image.convert("RGB"))
     assert pixels.std() > 20
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--tile", "8", "tile is 8: it must be 16 to"),
+        ("--tile", "33", "tile is 33: it must be even"),
+        ("--tile", "most", "it must be auto, off, or an even number of rows"),
+        ("--memory-limit", "little", "'little' is no size of memory: write a number and a unit"),
+        ("--memory-limit", "1MB", "set --memory-limit "),
+    ],
+)
+@pytest.mark.parametrize("style", ["starry", "painting.png"])
+def test_unfit_tiles_and_limits(folder, capsys, style, option, value, message):
+    """On both routes: one message, and nothing written."""
+    before = sorted(Path().iterdir())
+    code = main(["stylize", "photo.jpg", "--style", style, "--quiet", option, value])
+    expect_failure(capsys, code, message)
+    assert sorted(Path().iterdir()) == before
+
+
+def test_tiles_are_told_of(folder, capsys):
+    assert main(["stylize", "photo.jpg", "--style", "starry", "--tile", "16"]) == 0
+    assert ", in tiles of 16 rows: about 0.4 GB of " in capsys.readouterr().out
+    settings = read_settings("photo-starry.png")
+    assert settings is not None
+    assert settings["tile"] == 16

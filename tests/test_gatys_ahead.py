@@ -34,7 +34,7 @@ def test_what_is_compiled_ahead_is_what_runs(
     if optimizer != "lbfgs-b":
         state = first_state(recipe, content, rates)
     with CompileAhead(recipe, "caffe", params) as compiling:
-        compiling.start(Stage((22, 34), (26, 30), 5))
+        compiling.start(Stage((22, 34), (26, 30), 5), None)
         compiling.wait()
     assert compilations
     compilations.clear()

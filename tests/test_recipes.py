@@ -253,7 +253,7 @@ ABOVE_ZERO = (
     *("learning_rate", "input_range", "pixel_range", "decay_rate", "evaluations_per_step"),
     "style_scale",
 )
-COUNTS = ("history_size", "decay_steps", "size", "min_size", "style_size", "tile")
+COUNTS = ("history_size", "decay_steps", "size", "min_size", "style_size")
 SHARES = ("noise_ratio", "tolerance", "beta1", "beta2", "average")
 NUMBERS = (*AT_LEAST_ZERO, *ABOVE_ZERO, *SHARES)
 BAD = [

@@ -11,6 +11,7 @@ from typing import NoReturn
 import nstjax
 from nstjax.cli.compiled import keep_compiled
 from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.memory import is_out_of_memory
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
@@ -109,6 +110,6 @@ def message_of(error: Exception) -> str | None:
     """Returns what to tell people of an error, None of one that only a defect can raise."""
     if isinstance(error, NstjaxError):
         return str(error)
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+    if is_out_of_memory(error):
         return "this machine has too little memory for that: use a smaller --size"
     return None

@@ -18,7 +18,8 @@ from nstjax.settings import INITS, Recipe
 _BESIDE = {
     "gatys": {"method", "recipe", "content", "style", "inputs", "bits"}
     | {"steps_done", "weights_sha256"},
-    "fast": {"method", "content", "style", "inputs", "bits", "size", "seconds", "style_provenance"},
+    "fast": {"method", "content", "style", "inputs", "bits", "size", "tile"}
+    | {"seconds", "style_provenance"},
 }
 
 

@@ -133,7 +133,7 @@ def _paint_fast(
         _picture(inputs["content"]),
         style,
         outputs.picture,
-        size=recorded.settings.get("size"),
+        {"size": recorded.settings.get("size"), "tile": recorded.settings.get("tile")},
         bits=outputs.bits,
         quiet=options.quiet,
     )

@@ -79,7 +79,7 @@ def stylize_one(
     photograph = content if isinstance(content, Picture) else load_image(content)
     content = photograph.name
     init = load_init(recipe) if outputs.save_every else None
-    settings = partial(run_settings, recipe, weights, photograph, style, init)
+    settings = partial(run_settings, weights=weights, content=photograph, style=style, init=init)
     snapshot = resume_file(outputs.picture)
     tell = _silent if quiet else _tell
     if snapshot.exists() and not outputs.resume:
@@ -127,8 +127,8 @@ def paint_one(
     content: Path | str | Picture,
     style: Style,
     path: Path,
+    settings: dict[str, Any],
     *,
-    size: int | None,
     bits: int,
     quiet: bool,
 ) -> Ended:
@@ -138,7 +138,7 @@ def paint_one(
         content: the photograph, or its file or address.
         style: the trained style.
         path: where the picture goes.
-        size: its longest side; None keeps the photograph's.
+        settings: of `stylize_fast`: `size`, `tile`, `memory_limit`.
         bits: per channel.
         quiet: whether to show nothing.
 
@@ -149,12 +149,12 @@ def paint_one(
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
     began = time.perf_counter()
-    result = stylize_fast(content, style, size=size)
+    result = stylize_fast(content, style, **settings)
     seconds = time.perf_counter() - began
     saved, problem = _save(result, path, bits)
     if not quiet and not problem:
         height, width = result.image.shape[1:3]
-        print(f"{saved}: {width}×{height}, {seconds:.1f} s")
+        print(f"{saved}: {width}×{height}, {seconds:.1f} s, {_tiles(result)}")
     return Ended(problem=problem)
 
 
@@ -181,7 +181,7 @@ class _Monitor:
     outputs: Outputs
     bar: tqdm
     interrupt: Interrupt
-    settings: Callable[[int], dict[str, Any]]  # of the picture after a step
+    settings: Callable[..., dict[str, Any]]  # of the picture after a step, by recipe and step
     last_step: int | None = None
     steps: int = 0
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
@@ -208,7 +208,10 @@ class _Monitor:
         every = self.outputs.save_every
         if every and progress.step and progress.step % every == 0:
             try:
-                path, settings = self.outputs.snapshot(progress.step), self.settings(progress.step)
+                path, settings = (
+                    self.outputs.snapshot(progress.step),
+                    self.settings(progress.recipe, step=progress.step),
+                )
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot
                 _tell(f"{error}; going on")
@@ -226,6 +229,12 @@ def _save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
             return rescued, f"{error}; the picture is in {rescued}"
         raise
     return path, ""
+
+
+def _tiles(result: MadePicture) -> str:
+    """How the picture was computed."""
+    tile = result.settings["tile"]
+    return f"in tiles of {tile} rows" if tile else "untiled"
 
 
 def _json_lines(history: History) -> bytes:
@@ -259,5 +268,5 @@ def _summary(saved: Path, result: StylizeResult) -> str:
     stopped = f" ({result.stopped})" if result.stopped else ""
     return (
         f"{saved}: {width}×{height}, {last['step']} steps{stopped} in {last['seconds']:.0f} s, "
-        f"objective {first['total']:.3g} → {last['total']:.3g}"
+        f"{_tiles(result)}, objective {first['total']:.3g} → {last['total']:.3g}"
     )

@@ -57,6 +57,6 @@ def print_recipes(recipes: Mapping[str, ObjectiveSettings], default: str) -> Non
 
 def _number_or_text(hint: Any) -> type:
     for kind in (int, float):
-        if hint is kind or kind in get_args(hint):
+        if hint is kind or (kind in get_args(hint) and str not in get_args(hint)):
             return kind
     return str

@@ -24,12 +24,14 @@ from nstjax.fast import load_style
 from nstjax.files import check_writable
 from nstjax.gatys import EVERY_S
 from nstjax.images import find_images, load_image
+from nstjax.memory import parse_limit, parse_tile
 from nstjax.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
 from nstjax.report import check_report
 from nstjax.settings import Recipe, check_init, override
 from nstjax.vgg import load_weights
 
 METHODS = ("auto", "gatys", "fast")
+_SHARED = ("size", "tile", "memory_limit")  # settings that both routes have
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     settings = parser.add_argument_group(
         "settings of the pixel route",
-        "Each replaces the recipe's; --size is for both routes. A layer without a weight gets an "
-        "equal share.",
+        "Each replaces the recipe's; --size, --tile and --memory-limit are for both routes. A "
+        "layer without a weight gets an equal share.",
     )
     add_settings(settings, Recipe)
     parser.add_argument("--save-every", type=int, metavar="N", help="keep a picture every N steps")
@@ -176,17 +178,20 @@ def _fast_route(options: argparse.Namespace, several: bool) -> _Painter:
     others += ("resume", "snapshot_every")
     given = [*given_settings(options, Recipe), *others]
     for name in given:
-        if name != "size" and getattr(options, name) is not None:
+        if name not in _SHARED and getattr(options, name) is not None:
             raise NstjaxError(
                 f"--{name.replace('_', '-')} is of the pixel route and {options.style} is a "
                 "trained style: leave it out, or add --method gatys with a painting"
             )
     style = load_style(options.style)
 
+    settings = {name: getattr(options, name) for name in ("size", "memory_limit")}
+    settings["tile"] = options.tile if options.tile is not None else "auto"
+    parse_tile(settings["tile"])
+    parse_limit(options.memory_limit)
+
     def paint(content: Path | str, path: Path) -> Ended:
-        return paint_one(
-            content, style, path, size=options.size, bits=options.bits, quiet=options.quiet
-        )
+        return paint_one(content, style, path, settings, bits=options.bits, quiet=options.quiet)
 
     return paint
 

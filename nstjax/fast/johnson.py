@@ -3,16 +3,18 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from nstjax.fast.layers import StyleModule
+from nstjax.fast.layers import StyleModule, relu
 from nstjax.ops import (
     conv3x3_stride2,
     conv_few_inputs,
     conv_few_outputs,
-    reflect_pad,
+    crop,
+    reflect,
     upsample_conv3x3,
 )
+from nstjax.ops.rowwise import Picture
 
 RESIDUAL_BLOCKS = 5
 
@@ -55,18 +57,18 @@ class Johnson(StyleModule):
     """
 
     @nn.compact
-    def __call__(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
+    def __call__(self, image: Picture) -> Picture:
         """Paints pictures of at least 16 pixels a side: RGB in [0, 1] to the same, not clipped."""
         height, width = image.shape[1:3]
         narrow, middle, wide = map(self.scaled, (32, 64, 128))
         layer = self.normalized
-        x = nn.relu(layer("conv1", conv_few_inputs, reflect_pad(image, 4), narrow, size=9))
-        x = nn.relu(layer("conv2", conv3x3_stride2, reflect_pad(x, 1), middle))
-        x = nn.relu(layer("conv3", conv3x3_stride2, reflect_pad(x, 1), wide))
+        x = relu(layer("conv1", conv_few_inputs, reflect(image, 4), narrow, size=9))
+        x = relu(layer("conv2", conv3x3_stride2, reflect(x, 1), middle))
+        x = relu(layer("conv3", conv3x3_stride2, reflect(x, 1), wide, keep=True))
         for block in range(1, RESIDUAL_BLOCKS + 1):
             x = self.residual(f"residual{block}", x)
         enlarge = _ENLARGE[self.architecture.upsampling]
         for name, channels, scale in (("up1", middle, 2), ("up2", narrow, 1)):
-            x = nn.relu(layer(name, enlarge, x, channels))
-            x = x[:, : -(-height // scale), : -(-width // scale)]
-        return self.colours(self.output(conv_few_outputs, reflect_pad(x, 4), 3, size=9))
+            x = relu(layer(name, enlarge, x, channels))
+            x = crop(x, -(-height // scale), -(-width // scale))
+        return self.colours(self.output(conv_few_outputs, reflect(x, 4), 3, size=9))

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.errors import FlaxError
 from flax.linen.dtypes import promote_dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from nstjax.fast.settings import Architecture
-from nstjax.ops import channel_moments, conv3x3, reflect_pad
+from nstjax.ops import conv3x3, kept, moments, neighbourhood, pointwise, reflect
+from nstjax.ops.rowwise import Picture
 
 Algorithm = Callable[[Array, Array], Array]  # of a picture and a kernel, as in `nstjax.ops`
 WrongParams = FlaxError  # what a module raises whose parameters are of another
@@ -25,6 +26,7 @@ _CURVES: dict[str, Callable[[Array, float], Array]] = {
     "linear": lambda x, scale: scale * x,
 }
 valid_conv3x3 = partial(conv3x3, padding="VALID")
+relu = partial(pointwise, nn.relu)
 
 
 class Conv(nn.Module):
@@ -45,14 +47,17 @@ class Conv(nn.Module):
     gain: float = 1.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n a b o"]:
-        """Convolves."""
+    def __call__(self, x: Picture) -> Picture:
+        """Convolves (N, H, W, I) to (N, A, B, O)."""
         shape = (self.size, self.size, x.shape[-1], self.channels)
         init = nn.initializers.variance_scaling(self.gain**2, "fan_avg", "uniform")
         kernel = self.param("kernel", init, shape)
-        x, kernel = promote_dtype(x, kernel, dtype=jnp.dtype(self.dtype))
-        y = self.algorithm(x, kernel)
-        return y.astype(jnp.promote_types(y.dtype, jnp.float32))
+
+        def convolve(x: Array) -> Array:
+            y = self.algorithm(*promote_dtype(x, kernel, dtype=jnp.dtype(self.dtype)))
+            return y.astype(jnp.promote_types(y.dtype, jnp.float32))
+
+        return neighbourhood(convolve, x, self.size)
 
 
 class InstanceNorm(nn.Module):
@@ -67,13 +72,14 @@ class InstanceNorm(nn.Module):
     gain: float = 1.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    def __call__(self, x: Picture) -> Picture:
         """Normalises."""
         channels = x.shape[-1:]
         scale = self.param("scale", nn.initializers.constant(self.gain), channels)
         bias = self.param("bias", nn.initializers.zeros, channels)
-        mean, variance = channel_moments(x)
-        return (x - mean) * (jax.lax.rsqrt(variance + self.epsilon) * scale) + bias
+        mean, variance = moments(x)
+        factor = jax.lax.rsqrt(variance + self.epsilon) * scale
+        return pointwise(lambda x: (x - mean) * factor + bias, x)
 
 
 class StyleModule(nn.Module):
@@ -96,36 +102,45 @@ class StyleModule(nn.Module):
         self,
         name: str,
         algorithm: Algorithm,
-        x: Float[Array, "n h w i"],
+        x: Picture,
         channels: int,
         *,
         size: int = 3,
         gain: float = 1.0,
-    ) -> Float[Array, "n a b o"]:
-        """Convolves, and normalises each picture's channels, to a spread of `gain` at first."""
+        keep: bool = False,
+    ) -> Picture:
+        """Convolves, and normalises each picture's channels, to a spread of `gain` at first.
+
+        What is worked on by its rows is computed twice after this, at least, and with all that it
+        comes from, unless the convolution is to be kept.
+        """
         x = Conv(algorithm, channels, size, self.dtype, name=name)(x)
+        x = kept(x) if keep else x
         return InstanceNorm(self.architecture.norm_epsilon, gain, name=f"{name}_norm")(x)
 
-    def residual(self, name: str, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    def residual(self, name: str, x: Picture) -> Picture:
         """Adds to a picture what two convolutions make of it."""
         channels = x.shape[-1]
-        y = nn.relu(self.normalized(f"{name}_conv1", valid_conv3x3, reflect_pad(x, 1), channels))
-        return x + self.normalized(
-            f"{name}_conv2", valid_conv3x3, reflect_pad(y, 1), channels, gain=_RESIDUAL_GAIN
-        )
+        first = partial(self.normalized, f"{name}_conv1", valid_conv3x3, keep=True)
+        second = partial(self.normalized, f"{name}_conv2", valid_conv3x3, keep=True)
+        y = relu(first(reflect(x, 1), channels))
+        return kept(pointwise(jnp.add, x, second(reflect(y, 1), channels, gain=_RESIDUAL_GAIN)))
 
-    def output(
-        self, algorithm: Algorithm, x: Float[Array, "n h w i"], channels: int, *, size: int
-    ) -> Float[Array, "n a b o"]:
+    def output(self, algorithm: Algorithm, x: Picture, channels: int, *, size: int) -> Picture:
         """The last convolution, before its bias."""
         if self.architecture.norm_last:
             return self.normalized("output", algorithm, x, channels, size=size)
         spread = _OUTPUT_SPREAD / self.architecture.output_gain
         return Conv(algorithm, channels, size, self.dtype, spread, name="output")(x)
 
-    def colours(self, x: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
+    def colours(self, x: Picture) -> Picture:
         """What the last convolution gives, to RGB."""
-        if not self.architecture.norm_last:
+        architecture, bias = self.architecture, 0.0
+        if not architecture.norm_last:
             bias = self.param("output_bias", nn.initializers.zeros, (3,))
-            x = self.architecture.output_gain * (x + bias)
-        return _CURVES[self.architecture.output](x, self.architecture.output_scale)
+        gain = 1.0 if architecture.norm_last else architecture.output_gain
+
+        def colour(x: Array) -> Array:
+            return _CURVES[architecture.output](gain * (x + bias), architecture.output_scale)
+
+        return pointwise(colour, x)

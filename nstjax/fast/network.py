@@ -14,7 +14,8 @@ from nstjax.fast.johnson import Johnson
 from nstjax.fast.layers import StyleModule, WrongParams
 from nstjax.fast.settings import Architecture
 from nstjax.fast.subpixel import SubPixel
-from nstjax.ops import Program
+from nstjax.ops import Program, by_rows, keep
+from nstjax.ops.rowwise import Picture
 
 Params = Mapping[str, Any]
 
@@ -96,6 +97,7 @@ def paint(
     image: Float[Array, "n h w 3"],
     *,
     dtype: str = "float32",
+    tile: int | None = None,
 ) -> Float[Array, "n h w 3"]:
     """Paints pictures in the style that a network was trained for.
 
@@ -104,6 +106,8 @@ def paint(
         params: its parameters.
         image: RGB in [0, 1], shape (N, H, W, 3), from 16 pixels a side.
         dtype: what convolutions compute in.
+        tile: how many rows are worked on at a time: less memory, more time, and the same picture
+            but for rounding. None keeps every layer's results as a whole.
 
     Returns:
         The pictures, same shape, float32, not clipped.
@@ -114,7 +118,8 @@ def paint(
     check_side(*image.shape[1:3])
     try:
         # Without mutable collections, apply returns just what the module does.
-        return cast(Array, _network(architecture, dtype).apply({"params": params}, image))
+        picture = image if tile is None else by_rows(image, tile)
+        return keep(cast(Picture, _network(architecture, dtype).apply({"params": params}, picture)))
     except WrongParams as error:
         raise NstjaxError(
             f"a style's parameters are not those of its network, {architecture.design!r}, as this "
@@ -122,15 +127,16 @@ def paint(
         ) from error
 
 
-@partial(Program, static_argnums=(0, 1))
+@partial(Program, static_argnums=(0, 1, 4))
 def paint_clipped(
     architecture: Architecture,
     dtype: str,
     params: Params,
     image: Float[Array | np.ndarray, "n h w 3"],
+    tile: int | None = None,
 ) -> Float[Array, "n h w 3"]:
     """Paints likewise, compiled, and clips to [0, 1]."""
-    return jnp.clip(paint(architecture, params, jnp.asarray(image), dtype=dtype), 0, 1)
+    return jnp.clip(paint(architecture, params, jnp.asarray(image), dtype=dtype, tile=tile), 0, 1)
 
 
 def auto_precision() -> str:

@@ -1,6 +1,7 @@
 """Stylising with a trained network: one pass a picture."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from jaxtyping import Float
 
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.fast.memory import TILES, estimate_bytes
 from nstjax.fast.network import Params, auto_precision, check_params, check_side, paint_clipped
 from nstjax.fast.settings import Architecture
 from nstjax.fast.style_file import load_style_file
@@ -22,6 +24,7 @@ from nstjax.images import (
     public_name,
     resize_image,
 )
+from nstjax.memory import Plan, choose_tile, is_out_of_memory, parse_limit, parse_tile
 from nstjax.provenance import made_with
 
 # Pictures of nearly the same size share one compiled program: sides are rounded up to this.
@@ -90,7 +93,12 @@ def load_style(source: str | Path) -> Style:
 
 
 def stylize_fast(
-    content: Any, style: Style | str | Path, *, size: int | None = None
+    content: Any,
+    style: Style | str | Path,
+    *,
+    size: int | None = None,
+    tile: str | int | None = "auto",
+    memory_limit: str | None = None,
 ) -> MadePicture:
     """Paints a photograph with a trained style, in one pass.
 
@@ -98,17 +106,22 @@ def stylize_fast(
         content: the photograph: a path, an http(s) URL, a Pillow image, an array, or a `Picture`.
         style: as `load_style` returns or takes it.
         size: the result's longest side in pixels; None keeps the photograph's.
+        tile: how many rows to compute at a time, an even number, for less memory and the same
+            picture but for rounding; `"off"`: all at once; `"auto"`: as many as fit.
+        memory_limit: the most memory to take, as in `"4GB"`; None is what is free.
 
     Returns:
         The picture, with its settings and the photograph's transparency.
 
     Raises:
-        NstjaxError: if the picture or the style cannot be read, or the picture is too small.
+        NstjaxError: if the picture or the style cannot be read, the picture is too small, or the
+            memory.
 
     Example:
         >>> stylize_fast(np.full((40, 50, 3), 0.5), "starry").image.shape
         (1, 40, 50, 3)
     """
+    tile, memory_limit = parse_tile(tile), parse_limit(memory_limit)
     if not isinstance(style, Style):
         style = load_style(style)
     picture = content if isinstance(content, Picture) else load_image(content)
@@ -125,21 +138,43 @@ def stylize_fast(
             None if alpha is None else resize_image(alpha, *shape),
             picture.name,
         )
-    image = paint_pixels(style, picture.pixels)
+    plan = choose_tile(
+        partial(estimate_bytes, style.architecture, *picture.pixels.shape[1:3]),
+        tile,
+        candidates=TILES,
+        limit=memory_limit,
+    )
+    image, plan = _paint_within(plan, style, picture.pixels)
     settings = {
         "method": "fast",
         "style": style.name,
         "content": Path(public_name(picture.name)).name,
         "inputs": inputs,
         "size": max(image.shape[1:3]),
+        "tile": plan.tile,
         "style_provenance": style.provenance,
         **made_with(),
     }
     return MadePicture(image=image, settings=settings, alpha=picture.alpha)
 
 
+def _paint_within(
+    plan: Plan, style: Style, pixels: Float[np.ndarray, "n h w 3"]
+) -> tuple[Float[np.ndarray, "n h w 3"], Plan]:
+    """Paints as planned, or in smaller tiles where memory proves to be too short for that."""
+    smaller = [tile for tile in TILES if plan.tile is None or tile < plan.tile]
+    try:
+        return paint_pixels(style, pixels, tile=plan.tile), plan
+    except Exception as error:
+        if not smaller or not is_out_of_memory(error):
+            raise
+    _, height, width, _ = pixels.shape
+    estimate = estimate_bytes(style.architecture, height, width, smaller[0])
+    return _paint_within(replace(plan, tile=smaller[0], estimate=estimate), style, pixels)
+
+
 def paint_pixels(
-    style: Style, pixels: Float[np.ndarray, "n h w 3"]
+    style: Style, pixels: Float[np.ndarray, "n h w 3"], *, tile: int | None = None
 ) -> Float[np.ndarray, "n h w 3"]:
     """Paints pictures of one size.
 
@@ -148,6 +183,7 @@ def paint_pixels(
     Args:
         style: the trained style.
         pixels: RGB in [0, 1], shape (N, H, W, 3), from 16 pixels a side.
+        tile: how many rows to compute at a time; None: all of them.
 
     Returns:
         The pictures, same shape, in [0, 1].
@@ -158,8 +194,9 @@ def paint_pixels(
     height, width = pixels.shape[1:3]
     check_side(height, width)
     down, across = -height % _MULTIPLE, -width % _MULTIPLE
-    padded = np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode="symmetric")
-    painted = paint_clipped(style.architecture, auto_precision(), style.params, padded)
+    if down or across:
+        pixels = np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode="symmetric")
+    painted = paint_clipped(style.architecture, auto_precision(), style.params, pixels, tile)
     return np.asarray(painted)[:, :height, :width]
 
 

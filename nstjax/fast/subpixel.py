@@ -1,17 +1,24 @@
 """A style network that works at low resolution, for CPUs."""
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
 
-from nstjax.fast.layers import StyleModule, valid_conv3x3
+from nstjax.fast.layers import StyleModule, relu, valid_conv3x3
 from nstjax.ops import (
+    continue_to,
     conv3x3_stride2,
+    crop,
+    kept,
+    neighbourhood,
     pixel_shuffle,
     pixel_unshuffle,
-    reflect_pad,
+    pointwise,
+    reflect,
     upsample_conv3x3,
 )
+from nstjax.ops.rowwise import Picture
 
 RESIDUAL_BLOCKS = 3
 _SQUARE = 2  # side of the squares of pixels that become channels
@@ -42,21 +49,21 @@ class SubPixel(StyleModule):
     """
 
     @nn.compact
-    def __call__(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
+    def __call__(self, image: Picture) -> Picture:
         """Paints pictures of at least 16 pixels a side: RGB in [0, 1] to the same, not clipped."""
         height, width = image.shape[1:3]
-        rest = (0, -height % _SMALLEST), (0, -width % _SMALLEST)
-        x = jnp.pad(image, ((0, 0), *rest, (0, 0)), mode="reflect")
         narrow, middle, wide = map(self.scaled, (24, 64, 128))
         layer = self.normalized
-        x = pixel_unshuffle(x, _SQUARE)
-        x = half = nn.relu(layer("conv1", valid_conv3x3, reflect_pad(x, 1), narrow))
-        x = quarter = nn.relu(layer("conv2", conv3x3_stride2, reflect_pad(x, 1), middle))
-        x = nn.relu(layer("conv3", conv3x3_stride2, reflect_pad(x, 1), wide))
+        x = continue_to(image, height + -height % _SMALLEST, width + -width % _SMALLEST)
+        x = neighbourhood(partial(pixel_unshuffle, factor=_SQUARE), x, _SQUARE)
+        x = half = relu(layer("conv1", valid_conv3x3, reflect(x, 1), narrow))
+        x = quarter = relu(layer("conv2", conv3x3_stride2, reflect(x, 1), middle))
+        x = relu(layer("conv3", conv3x3_stride2, reflect(x, 1), wide, keep=True))
         for block in range(1, RESIDUAL_BLOCKS + 1):
             x = self.residual(f"residual{block}", x)
-        x = nn.relu(quarter + layer("up1", upsample_conv3x3, x, middle))
+        x = kept(relu(pointwise(jnp.add, quarter, layer("up1", upsample_conv3x3, x, middle))))
         x = self.residual("fine", x)
-        x = nn.relu(half + layer("up2", upsample_conv3x3, x, narrow))
-        x = self.output(valid_conv3x3, reflect_pad(x, 1), 3 * _SQUARE**2, size=3)
-        return self.colours(pixel_shuffle(x, _SQUARE)[:, :height, :width])
+        x = relu(pointwise(jnp.add, half, layer("up2", upsample_conv3x3, x, narrow)))
+        x = self.output(valid_conv3x3, reflect(x, 1), 3 * _SQUARE**2, size=3)
+        x = neighbourhood(partial(pixel_shuffle, factor=_SQUARE), x, 1)
+        return self.colours(crop(x, height, width))

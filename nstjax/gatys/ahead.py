@@ -1,6 +1,7 @@
 """Compiles the programs of a size while the one before it still runs."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from threading import Event
 from types import TracebackType
@@ -55,23 +56,24 @@ class CompileAhead:
         self._stop.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def start(self, stage: Stage) -> None:
-        """Begins with a stage."""
-        self._running = self._executor.submit(self._compile, stage)
+    def start(self, stage: Stage, tile: int | None) -> None:
+        """Begins with a stage, to be computed in tiles of so many rows."""
+        recipe = replace(self._recipe, tile=tile)
+        self._running = self._executor.submit(self._compile, recipe, stage)
 
     def wait(self) -> None:
         """Waits for the stage that was begun last."""
         if self._running is not None:
             self._running.exception()
 
-    def _compile(self, stage: Stage) -> None:
+    def _compile(self, recipe: Recipe, stage: Stage) -> None:
         content, style = _picture(stage.content), _picture(stage.style)
-        structure = structure_of(self._recipe, self._preprocessing)
+        structure = structure_of(recipe, self._preprocessing)
         for compile_one in (
             lambda: content_targets.lower(structure, self._params, content).compile(),
             lambda: style_measures.lower(structure, self._params, style).compile(),
             lambda: self._compile_targets(structure, style),
-            lambda: self._compile_steps(content, style),
+            lambda: self._compile_steps(recipe, structure, content, style),
         ):
             if self._stop.is_set():
                 return
@@ -82,13 +84,18 @@ class CompileAhead:
         shares = jax.ShapeDtypeStruct((1,), jnp.float32)
         targets_of_measures.lower(structure, [measures], shares).compile()
 
-    def _compile_steps(self, content: jax.ShapeDtypeStruct, style: jax.ShapeDtypeStruct) -> None:
+    def _compile_steps(
+        self,
+        recipe: Recipe,
+        structure: Structure,
+        content: jax.ShapeDtypeStruct,
+        style: jax.ShapeDtypeStruct,
+    ) -> None:
         def inputs_of(content: jax.Array, style: jax.Array) -> Inputs:
-            return prepare(self._recipe, self._preprocessing, self._params, content, style)[1]
+            return prepare(recipe, self._preprocessing, self._params, content, style)[1]
 
-        structure = structure_of(self._recipe, self._preprocessing)
         inputs = jax.eval_shape(inputs_of, content, style)
-        compile_steps(self._recipe, structure, inputs, *content.shape[1:3])
+        compile_steps(recipe, structure, inputs, *content.shape[1:3])
 
 
 def _picture(shape: Shape) -> jax.ShapeDtypeStruct:

@@ -30,6 +30,7 @@ class Progress:
         image: the picture so far, RGB in [0, 1], shape (1, H, W, 3).
         entry: the newest entry of the history.
         entries: the entries since the last report, the newest last.
+        recipe: the settings, with the tile that is in use.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Progress:
     image: Float[np.ndarray, "1 h w 3"]
     entry: Entry
     entries: History
+    recipe: Recipe
 
 
 def to_picture(image: Float[Array | np.ndarray, "1 h w 3"]) -> Float[np.ndarray, "1 h w 3"]:
@@ -56,6 +58,7 @@ class Recorder:
     Attributes:
         history: one entry a step, the start first: `step`, `total`, each term weighted (`content`,
             …) and before its weight (`content_raw`, …), `evaluations` and `seconds` so far.
+        recipe: the settings, with the tile that is in use.
         stopped: why the run ended before its last step; empty while it did not.
         note: why the newest stage ended before its last step, if the run may still go on; empty
             while it did not.
@@ -65,7 +68,7 @@ class Recorder:
         self.history: History = []
         self.stopped = ""
         self.note = ""
-        self._recipe = recipe
+        self.recipe = recipe
         self._steps = steps  # of all sizes together
         self._weights = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
         self._callback = callback
@@ -79,6 +82,16 @@ class Recorder:
     def step(self) -> int:
         """The steps recorded so far; -1 before the start."""
         return len(self.history) - 1
+
+    @property
+    def steps_done(self) -> int:
+        """The steps recorded so far; 0 before the start, too."""
+        return max(self.step, 0)
+
+    @property
+    def stage_began(self) -> int:
+        """The steps recorded when the newest stage began."""
+        return max(self._first - 1, 0)
 
     @property
     def evaluations(self) -> int:
@@ -139,17 +152,17 @@ class Recorder:
         entry |= {"evaluations": self._earlier + evaluations, "seconds": round(seconds, 4)}
         self.history.append(entry)
         if self._stalled():
-            change = f"{self._recipe.tolerance:g} in {TOLERANCE_STEPS} steps"
+            change = f"{self.recipe.tolerance:g} in {TOLERANCE_STEPS} steps"
             self.note = f"the objective fell by less than {change}"
 
     def _stalled(self) -> bool:
         # Only every tenth step asks, so that the answer does not depend on how steps are grouped.
         # An earlier stage's objective is another: that of a smaller picture.
         begun = self.step - TOLERANCE_STEPS < self._first
-        if not self._recipe.tolerance or begun or self.step % TOLERANCE_STEPS:
+        if not self.recipe.tolerance or begun or self.step % TOLERANCE_STEPS:
             return False
         before, now = (self.history[i]["total"] for i in (-TOLERANCE_STEPS - 1, -1))
-        return before - now < self._recipe.tolerance * abs(before)
+        return before - now < self.recipe.tolerance * abs(before)
 
     def report(self, image: Callable[[], Float[np.ndarray, "1 h w 3"]]) -> None:
         """Calls the callback with what has been added since the last time."""
@@ -157,6 +170,6 @@ class Recorder:
         if self._callback is None or not new:
             return
         self._reported = len(self.history)
-        progress = Progress(int(new[-1]["step"]), self._steps, image(), new[-1], new)
+        progress = Progress(int(new[-1]["step"]), self._steps, image(), new[-1], new, self.recipe)
         if self._callback(progress) and not self.stopped:
             self.stopped = _ASKED

@@ -10,6 +10,7 @@ from nstjax.errors import NstjaxError
 from nstjax.gatys.carry import carry
 from nstjax.gatys.chunk import CHUNK, evaluate_once, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
+from nstjax.gatys.memory import going_on_from
 from nstjax.gatys.scipy_lbfgsb import run_scipy
 from nstjax.gatys.snapshot import Snapshots
 from nstjax.gatys.steps import State, first_state, rates_of
@@ -50,6 +51,9 @@ def optimize(
     Returns:
         The picture after the last step with a finite objective, or the average up to there, not
         clipped; and what the next size needs of the optimiser.
+
+    Raises:
+        OutOfMemory: if there is too little memory for a step.
     """
     if resumed is None:
         recorder.begin_stage()
@@ -111,16 +115,17 @@ def _run_chunks(
         boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
         count = min(count, left, *(_until_multiple(recorder.step, b) for b in boundaries))
         before = recorder.elapsed()
-        state, records = run_chunk(
-            structure,
-            recipe.optimizer,
-            recipe.history_size,
-            inputs,
-            rates,
-            state,
-            np.int32(count),
-        )
-        records = jax.device_get(records)
+        with going_on_from(np.asarray(state.image) / np.float32(recipe.pixel_range)):
+            state, records = run_chunk(
+                structure,
+                recipe.optimizer,
+                recipe.history_size,
+                inputs,
+                rates,
+                state,
+                np.int32(count),
+            )
+            records = jax.device_get(records)
         per_step = (recorder.elapsed() - before) / count
         for i in range(count):
             raw = {name: float(column[i]) for name, column in records.terms.items()}

@@ -1,25 +1,34 @@
 """A run through all its sizes."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
 
 from nstjax.gatys.ahead import CompileAhead
 from nstjax.gatys.history import Recorder, to_picture
 from nstjax.gatys.loop import optimize
+from nstjax.gatys.memory import Tiling
 from nstjax.gatys.snapshot import Snapshot, Snapshots
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.start import start_image
 from nstjax.images import Picture, resize_image
+from nstjax.memory import Plan
 from nstjax.objective import network_params, prepare
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
+from nstjax.vgg.network import Params
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 
 
 def run_stages(
-    recipe: Recipe,
+    tiling: Tiling,
     weights: Weights,
     content: Pixels,
     style: Pixels,
@@ -30,11 +39,12 @@ def run_stages(
     every: int = 0,
     snapshots: Snapshots | None = None,
     resumed: Snapshot | None = None,
+    tell: Callable[[str], object] = lambda message: None,
 ) -> Pixels:
     """Optimises a picture at one size after the other, each from the result of the one before.
 
     Args:
-        recipe: the settings.
+        tiling: of the recipe.
         weights: of the loss network.
         content: the photograph, RGB in [0, 1], of its own size.
         style: the painting, likewise.
@@ -44,44 +54,44 @@ def run_stages(
         every: see `nstjax.gatys.loop.optimize`.
         snapshots: likewise.
         resumed: where to go on from, as the recorder does already.
+        tell: called with how a picture is computed that does not fit into memory as a whole.
 
     Returns:
         The picture, RGB in [0, 1], shape (1, H, W, 3): of the last size, also if the recorder
         ended the run before.
+
+    Raises:
+        NstjaxError: if the recipe's limit of memory is too small.
     """
+    recipe = tiling.recipe
+    # Before anything runs: what fits into no limit is told of, and memory is still free.
+    plans = [tiling.plan(stage.content, stage.style) for stage in stages]
+    first, image, state = 0, None, None
+    if resumed is not None:
+        first, image, state = _where(recipe, resumed)
+        if recipe.tile == "auto" and recipe.memory_limit is None:
+            plans[first] = replace(plans[first], tile=resumed.tile)
+    if plans[-1].tile is not None:
+        tell(f"computing {plans[-1]}")
     params = network_params(recipe, weights)
-    first, image, state = _where(recipe, resumed)
-    carried = None
     with CompileAhead(recipe, weights.preprocessing, params) as compiling:
-        compiling.start(stages[first])
-        for number, stage in enumerate(stages[first:], start=first):
-            pictures = resize_image(content, *stage.content), resize_image(style, *stage.style)
-            compiling.wait()
-            structure, inputs = prepare(recipe, weights.preprocessing, params, *pictures)
-            if number + 1 < len(stages):
-                compiling.start(stages[number + 1])
-            if snapshots is not None:
-                snapshots.stage = number
-                if recipe.optimizer == "lbfgs-b" and image is not None:
-                    # SciPy keeps its state to itself, of which none is left between two sizes.
-                    snapshots.offer(image, recorder)
-            if image is None:
-                start = start_image(recipe, *pictures, weights.preprocessing, init)
-            else:
-                start = resize_image(to_picture(image), *stage.content)
-            image, carried = optimize(
-                recipe,
-                structure,
-                inputs,
-                jnp.asarray(start, jnp.float32),
-                steps=stage.steps,
-                recorder=recorder,
-                every=every,
-                carried=carried,
-                snapshots=snapshots,
-                resumed=state,
-            )
-            state = None
+        run = _Run(
+            weights=weights,
+            params=params,
+            content=content,
+            style=style,
+            stages=stages,
+            plans=plans,
+            recorder=recorder,
+            init=init,
+            every=every,
+            snapshots=snapshots,
+            compiling=compiling,
+            state=state,
+        )
+        run.compile(first)
+        for number in range(first, len(stages)):
+            image = run.optimize(tiling, number, image)
             if recorder.stopped:
                 break
     assert image is not None  # there is at least one stage
@@ -89,11 +99,96 @@ def run_stages(
 
 
 def _where(
-    recipe: Recipe, resumed: Snapshot | None
+    recipe: Recipe, resumed: Snapshot
 ) -> tuple[int, Pixels | Array | None, list[np.ndarray] | None]:
     """The stage to begin with, the picture of the one before, and the optimiser's state."""
-    if resumed is None:
-        return 0, None, None
     if recipe.optimizer == "lbfgs-b":
         return resumed.stage, resumed.state[0], None
     return resumed.stage, None, resumed.state
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What all sizes share, and what one leaves to the next. For the rest see `run_stages`.
+
+    Attributes:
+        plans: of the memory, by stage.
+        state: of the snapshot that the run goes on from, until the optimiser has it.
+        carried: what the size before left of the optimiser.
+    """
+
+    weights: Weights
+    params: Params
+    content: Pixels
+    style: Pixels
+    stages: list[Stage]
+    plans: list[Plan]
+    recorder: Recorder
+    init: Picture | None
+    every: int
+    snapshots: Snapshots | None
+    compiling: CompileAhead
+    state: list[np.ndarray] | None
+    carried: optax.OptState | None = None
+
+    def compile(self, number: int) -> None:
+        """Begins to compile a stage's programs, if there is such a stage."""
+        if number < len(self.stages):
+            self.compiling.start(self.stages[number], self.plans[number].tile)
+
+    def optimize(self, tiling: Tiling, number: int, image: Any) -> Array:
+        """Runs a stage, in smaller tiles where memory proves to be short.
+
+        Args:
+            tiling: which says how small.
+            number: of the stage.
+            image: the picture of the stage before, None where there is none.
+
+        Returns:
+            The picture.
+        """
+        self.compiling.wait()
+        recorder, stage = self.recorder, self.stages[number]
+        if self.snapshots is not None:
+            self.snapshots.stage = number
+            if tiling.recipe.optimizer == "lbfgs-b" and image is not None:
+                # SciPy keeps its state to itself, of which none is left between two sizes.
+                self.snapshots.offer(image, recorder)
+        began = recorder.steps_done if self.state is None else recorder.stage_began
+        attempt = partial(self._attempt, number, began + stage.steps)
+        return tiling.run(self.plans[number], stage.content, stage.style, attempt, image)
+
+    def _attempt(self, number: int, last_step: int, recipe: Recipe, image: Any) -> Array:
+        stage = self.stages[number]
+        # The pictures are resized here and not kept while the optimiser runs.
+        pictures = (
+            resize_image(self.content, *stage.content),
+            resize_image(self.style, *stage.style),
+        )
+        preprocessing = self.weights.preprocessing
+        structure, inputs = prepare(recipe, preprocessing, self.params, *pictures)
+        self.compile(number + 1)
+        if image is None:
+            image = start_image(recipe, *pictures, preprocessing, self.init)
+        else:
+            image = resize_image(to_picture(image), *stage.content)
+        del pictures
+        self.recorder.recipe = recipe
+        if self.snapshots is not None:
+            self.snapshots.tile = structure.tile
+        # If this attempt fails, the next one goes on from the picture alone.
+        (state, self.state), (carried, self.carried) = (self.state, None), (self.carried, None)
+        began = self.recorder.steps_done if state is None else self.recorder.stage_began
+        image, self.carried = optimize(
+            recipe,
+            structure,
+            inputs,
+            jnp.asarray(image, jnp.float32),
+            steps=last_step - began,
+            recorder=self.recorder,
+            every=self.every,
+            carried=carried,
+            snapshots=self.snapshots,
+            resumed=state,
+        )
+        return image

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from nstjax.gatys.chunk import evaluate_once
 from nstjax.gatys.history import Recorder, to_picture
+from nstjax.gatys.memory import going_on_from
 from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
 
@@ -45,9 +46,10 @@ class _Minimisation:
         key = flat.tobytes()
         if key not in self._seen:
             picture = jnp.asarray(flat.reshape(self.good.shape), jnp.float32)
-            total, gradient, terms = jax.device_get(
-                evaluate_once(self._structure, self._inputs, picture)
-            )
+            with going_on_from(self.good):
+                total, gradient, terms = jax.device_get(
+                    evaluate_once(self._structure, self._inputs, picture)
+                )
             self._evaluations += 1
             raw = {name: float(term) for name, term in terms.items()}
             self._seen[key] = float(total), gradient.astype(np.float64).ravel(), raw

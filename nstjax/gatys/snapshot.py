@@ -36,11 +36,13 @@ class Snapshot(NamedTuple):
         state: the arrays of the optimiser's state within it; at its start, before there is one,
             the picture of the size before alone.
         recorder: see `nstjax.gatys.Recorder.saved`.
+        tile: rows that were computed at a time; None for all.
     """
 
     stage: int
     state: list[np.ndarray]
     recorder: dict[str, Any]
+    tile: int | None
 
 
 def identity_of(
@@ -68,7 +70,9 @@ def identity_of(
         pictures["init image"] = init.pixels
     hashes = {name: _sha256(pixels) for name, pixels in pictures.items()}
     named = {name.replace("_", " "): value for name, value in values.items()}
-    del named["name"], named["source"]
+    # A run may go on with less memory.
+    for name in ("name", "source", "tile", "memory limit"):
+        del named[name]
     return json.loads(json.dumps(named | hashes | {"weights": weights.sha256, **made_with()}))
 
 
@@ -95,6 +99,7 @@ class Snapshots:
         self._path, self._identity, self._every, self._tell = path, identity, every, tell
         self._due = time.perf_counter() + every
         self.stage = 0  # the number of the size that runs
+        self.tile: int | None = None  # of it
 
     def load(self) -> Snapshot | None:
         """Reads the file.
@@ -117,7 +122,7 @@ class Snapshots:
                 f"{self._path} is the snapshot of another run: {listed}; use the same again, or "
                 "leave out --resume to start from the beginning"
             )
-        return Snapshot(about["stage"], arrays, about["recorder"])
+        return Snapshot(about["stage"], arrays, about["recorder"], about["tile"])
 
     def offer(self, state: Any, recorder: Recorder, *, last: bool = False) -> None:
         """Writes a snapshot if it is time.
@@ -131,6 +136,7 @@ class Snapshots:
         if not self._every or (begun < self._due and not last):
             return
         about = {"format": _FORMAT, "identity": self._identity, "stage": self.stage}
+        about["tile"] = self.tile
         about["recorder"] = recorder.saved()
         leaves = jax.tree.leaves(state)
         try:
@@ -164,7 +170,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             if about["format"] != _FORMAT:
                 raise ValueError(about["format"])
             arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
-            return {name: about[name] for name in ("identity", "stage", "recorder")}, arrays
+            return {name: about[name] for name in ("identity", "stage", "recorder", "tile")}, arrays
     except MemoryError:
         raise
     except Exception as error:  # of which a damaged archive may raise any

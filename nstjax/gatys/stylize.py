@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nstjax.gatys.history import Callback, History, Recorder
+from nstjax.gatys.memory import Tiling
 from nstjax.gatys.run import run_stages
 from nstjax.gatys.snapshot import EVERY_S, Snapshot, Snapshots, identity_of
 from nstjax.gatys.stages import stages_of
@@ -104,13 +105,15 @@ def stylize(
         identity = identity_of(recipe, weights, *pixels, init)
         snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
         resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
+    tiling = Tiling(recipe)
     picture = run_stages(
-        recipe,
+        tiling,
         weights,
         *pixels,
         stages,
         recorder,
         init=init,
+        tell=tell,
         every=callback_every,
         snapshots=snapshots,
         resumed=resumed,
@@ -119,7 +122,9 @@ def stylize(
     return StylizeResult(
         image=picture,
         history=recorder.history,
-        settings=run_settings(recipe, weights, content_picture, style_picture, init, recorder.step),
+        settings=run_settings(
+            tiling.recipe, weights, content_picture, style_picture, init, recorder.step
+        ),
         alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
         stopped=recorder.stopped or recorder.note,
     )

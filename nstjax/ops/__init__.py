@@ -8,23 +8,45 @@ from nstjax.ops.moments import channel_moments
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.pooling import max_pool2x2
 from nstjax.ops.programs import Program, compiler_options
+from nstjax.ops.rowwise import (
+    Rowwise,
+    by_rows,
+    continue_to,
+    crop,
+    keep,
+    kept,
+    moments,
+    neighbourhood,
+    pointwise,
+    reflect,
+)
 from nstjax.ops.shuffle import pixel_shuffle, pixel_unshuffle
 from nstjax.ops.tiles import map_tiles
 from nstjax.ops.upsample import upsample_conv3x3
 
 __all__ = [
     "Program",
+    "Rowwise",
+    "by_rows",
     "channel_moments",
     "compiler_options",
+    "continue_to",
     "conv3x3",
     "conv3x3_stride2",
     "conv_few_inputs",
     "conv_few_outputs",
+    "crop",
+    "keep",
+    "kept",
     "map_tiles",
     "matrix_square_root",
     "max_pool2x2",
+    "moments",
+    "neighbourhood",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "pointwise",
+    "reflect",
     "reflect_pad",
     "trace_of_square_root",
     "transform_frozen",

@@ -47,10 +47,12 @@ def map_tiles(
 def _map_tiles(
     tile: Tile, rows: int, halo: int, x: Array, aligned: Any, operands: Any
 ) -> tuple[Any, Any]:
-    tiles, padded, aligned = _cut(rows, halo, x, aligned)
+    tiles, aligned = _cut(rows, x, aligned)
 
     def compute(i: Array) -> tuple[Any, Any]:
-        return tile(*_tile_of(rows, halo, x, padded, aligned, i), operands)
+        window, _ = _window(rows, halo, x, i)
+        part = _with_zeros(rows, halo, x, i, window)
+        return tile(part, *_about_tile(rows, halo, x, aligned, i), operands)
 
     def step(i: Array, done: tuple[Any, Any]) -> tuple[Any, Any]:
         pictures, sums = done
@@ -76,48 +78,64 @@ def _backward(
 ) -> tuple[Array, None, None]:
     x, aligned, operands = residuals
     for_pictures, for_sums = gradients
-    tiles, padded, aligned = _cut(rows, halo, x, aligned)
+    tiles, aligned = _cut(rows, x, aligned)
 
     def step(i: Array, gradient: Array) -> Array:
-        part, inside, own = _tile_of(rows, halo, x, padded, aligned, i)
-        _, vjp = jax.vjp(lambda part: tile(part, inside, own, operands), part)
-        for_tile = jax.tree.map(partial(_part, i, tiles), for_pictures)
-        (for_part,) = vjp((for_tile, for_sums))
-        so_far = rows_of(gradient, i * rows, rows + 2 * halo)
-        return jax.lax.dynamic_update_slice_in_dim(gradient, so_far + for_part, i * rows, 1)
+        window, first = _window(rows, halo, x, i)
+        inside, own = _about_tile(rows, halo, x, aligned, i)
 
-    gradient = jax.lax.fori_loop(0, tiles, step, 0 * blank(padded.shape, x))
-    return gradient[:, halo : halo + x.shape[1]], None, None
+        def compute(window: Array) -> tuple[Any, Any]:
+            return tile(_with_zeros(rows, halo, x, i, window), inside, own, operands)
+
+        _, vjp = jax.vjp(compute, window)
+        for_tile = jax.tree.map(partial(_part, i, tiles), for_pictures)
+        (for_window,) = vjp((for_tile, for_sums))
+        so_far = rows_of(gradient, first, window.shape[1])
+        return jax.lax.dynamic_update_slice_in_dim(gradient, so_far + for_window, first, 1)
+
+    # Made of numbers that are there no sooner than the gradients: a constant, or one made of `x`,
+    # would be written while the layers behind this one are still at work, and lie in wait.
+    late = sum(jnp.ravel(leaf)[0].astype(x.dtype) for leaf in jax.tree.leaves(gradients))
+    return jax.lax.fori_loop(0, tiles, step, jnp.full(x.shape, 0 * late)), None, None
 
 
 _map_tiles.defvjp(_forward, _backward)
 
 
-def _cut(rows: int, halo: int, x: Array, aligned: Any) -> tuple[int, Array, Any]:
-    """The number of tiles, and the pictures with zeros around and below, to be whole tiles."""
+def _cut(rows: int, x: Array, aligned: Any) -> tuple[int, Any]:
+    """The number of tiles, and the aligned pictures with zeros below, to be whole tiles."""
     height = x.shape[1]
     tiles = -(-height // rows)
 
-    def pad(array: Array, above: int, height: int) -> Array:
-        below = height - above - array.shape[1]
-        return jnp.pad(array, ((0, 0), (above, below), *[(0, 0)] * (array.ndim - 2)))
+    def pad(array: Array) -> Array:
+        below = tiles * (rows // round(height / array.shape[1])) - array.shape[1]
+        return jnp.pad(array, ((0, 0), (0, below), *[(0, 0)] * (array.ndim - 2)))
 
-    aligned = jax.tree.map(
-        lambda array: pad(array, 0, tiles * (rows // round(height / array.shape[1]))), aligned
-    )
-    return tiles, pad(x, halo, tiles * rows + 2 * halo), aligned
+    return tiles, jax.tree.map(pad, aligned)
 
 
-def _tile_of(
-    rows: int, halo: int, x: Array, padded: Array, aligned: Any, i: Array
-) -> tuple[Array, Array, Any]:
+def _window(rows: int, halo: int, x: Array, i: Array) -> tuple[Array, Array]:
+    """As many rows of `x` as a tile has with its halos, as near to it as there are; the first."""
+    window = min(rows + 2 * halo, x.shape[1])
+    first = jnp.clip(i * rows - halo, 0, x.shape[1] - window)
+    return rows_of(x, first, window), first
+
+
+def _with_zeros(rows: int, halo: int, x: Array, i: Array, window: Array) -> Array:
+    """A tile with its halos, from its window: zeros outside of `x`.
+
+    Put around the window: around all of `x` they would be a copy of it.
+    """
+    around = (0, 0), (halo, rows + halo), *[(0, 0)] * (x.ndim - 2)
+    first = jnp.clip(i * rows - halo, 0, x.shape[1] - window.shape[1])
+    return rows_of(jnp.pad(window, around), i * rows - first, rows + 2 * halo)
+
+
+def _about_tile(rows: int, halo: int, x: Array, aligned: Any, i: Array) -> tuple[Array, Any]:
     height = x.shape[1]
     numbers = i * rows - halo + jnp.arange(rows + 2 * halo)
-    return (
-        rows_of(padded, i * rows, rows + 2 * halo),
-        (numbers >= 0) & (numbers < height),
-        jax.tree.map(partial(_part, i, -(-height // rows)), aligned),
-    )
+    inside = (numbers >= 0) & (numbers < height)
+    return inside, jax.tree.map(partial(_part, i, -(-height // rows)), aligned)
 
 
 def _part(i: Array, parts: int, array: Array) -> Array:

@@ -79,10 +79,10 @@ def summarize_features(
         NstjaxError: if a name is unknown, or a picture is too small for a layer.
     """
     x = preprocess(images, preprocessing)
-    blocks = _blocks(network, layers)
+    blocks = blocks_of(network, layers)
     found: dict[str, Summary] = {}
     while blocks:
-        own_rows = (rows or 0) * _ROWS[blocks[0][0][: len("block1")]]
+        own_rows = rows_of_block(blocks[0][0], rows)
         tiled = 0 < own_rows < x.shape[1]
         names = blocks.pop(0) if tiled else [name for block in blocks for name in block]
         last = not tiled or not blocks
@@ -131,7 +131,12 @@ def _summarize_tile(
     return ({name: features[name] for name in after}, pictures), sums
 
 
-def _blocks(network: str, layers: tuple[str, ...]) -> list[list[str]]:
+def rows_of_block(layer: str, rows: int | None) -> int:
+    """The rows of a tile of the block that a layer is in, at the block's own scale; 0: untiled."""
+    return (rows or 0) * _ROWS[layer[: len("block1")]]
+
+
+def blocks_of(network: str, layers: tuple[str, ...]) -> list[list[str]]:
     """The names of the layers up to the last of some, by block."""
     names = layer_names(network)
     names = names[: 1 + max(names.index(name) for name in layers)]

@@ -1,0 +1,289 @@
+"""Pictures that are not kept but computed again, a few rows at a time, wherever they are needed.
+
+Operations on them note what is to be done. Only what is kept, and the moments of channels, run
+through the rows: so a network's layers at the picture's own resolution, each of which may be
+larger than the memory, are never there as a whole. The functions below take arrays, too, and then
+do what they say at once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nstjax.ops.moments import channel_moments
+from nstjax.ops.padding import reflect_pad
+from nstjax.ops.strips import rows_of
+
+Compute = Callable[[Array, int], Array]
+
+
+class Rowwise:
+    """A picture (N, H, W, C) by its rows.
+
+    Attributes:
+        shape: as of an array.
+        dtype: likewise.
+        rows: how many are computed at a time.
+        compute: from a first row, which may be traced, and a number of rows to those rows.
+        ready: any number that is there no sooner than what the rows are computed from.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> picture = by_rows(jnp.arange(6.0).reshape(1, 3, 2, 1), 1)
+        >>> double = pointwise(lambda x: 2 * x, picture)
+        >>> keep(double)[0, :, :, 0].tolist()
+        [[0.0, 2.0], [4.0, 6.0], [8.0, 10.0]]
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: Any, rows: int, compute: Compute, ready: Array
+    ):
+        self.shape, self.dtype, self.compute, self.ready = shape, dtype, compute, ready
+        self.rows = max(1, min(rows, shape[1]))
+
+    def over_rows(self, step: Callable[[Array, Array, Array, Any], Any], start: Any) -> Any:
+        """Goes through the rows from the top.
+
+        Args:
+            step: from rows, the number of the first of them, how many of them (the first ones)
+                have been given before, and what the last step returned, to what this returns.
+            start: what the first step is given.
+
+        Returns:
+            What the last step returns.
+        """
+        height, rows = self.shape[1], self.rows
+
+        def at(i: Array, carry: Any) -> Any:
+            first = jnp.minimum(i * rows, height - rows)
+            return step(self.compute(first, rows), first, i * rows - first, carry)
+
+        return jax.lax.fori_loop(0, -(-height // rows), at, start)
+
+
+Picture = Array | Rowwise
+
+
+def by_rows(x: Float[Array, "n h w c"], rows: int) -> Rowwise:
+    """Takes a picture that is there as a whole, to go on from by its rows.
+
+    Args:
+        x: shape (N, H, W, C).
+        rows: how many to compute at a time.
+
+    Returns:
+        The picture.
+    """
+
+    def compute(first: Array, count: int) -> Array:
+        return rows_of(x, first, count)
+
+    return Rowwise(x.shape, x.dtype, rows, compute, x.ravel()[0])
+
+
+def keep(x: Picture) -> Array:
+    """Computes a picture as a whole.
+
+    Args:
+        x: the picture.
+
+    Returns:
+        The same as an array, (N, H, W, C).
+    """
+    if not isinstance(x, Rowwise):
+        return x
+
+    def put(part: Array, first: Array, _again: Array, whole: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(whole, part, first, 1)
+
+    # Written over; of a number that is late, see `nstjax.ops.strips.blank`.
+    return x.over_rows(put, jnp.full(x.shape, x.ready, x.dtype))
+
+
+def kept(x: Picture) -> Picture:
+    """Computes a picture as a whole, to go on from by its rows as before.
+
+    Args:
+        x: the picture.
+
+    Returns:
+        The same picture, its rows now no more computed than looked up.
+    """
+    return by_rows(keep(x), x.rows) if isinstance(x, Rowwise) else x
+
+
+def pointwise(function: Callable[..., Array], *pictures: Picture) -> Picture:
+    """Applies a function to each pixel.
+
+    Args:
+        function: of as many arrays as there are pictures.
+        pictures: of one height and width.
+
+    Returns:
+        The result.
+    """
+    first = pictures[0]
+    if not isinstance(first, Rowwise):
+        return function(*pictures)
+    others = [x for x in pictures if isinstance(x, Rowwise)]
+
+    def compute(row: Array, count: int) -> Array:
+        return function(*(x.compute(row, count) for x in others))
+
+    found = jax.eval_shape(function, *map(_whole, others))
+    ready = sum((x.ready for x in others[1:]), first.ready)
+    return Rowwise(found.shape, found.dtype, first.rows, compute, ready)
+
+
+def reflect(x: Picture, amount: int) -> Picture:
+    """Pads by reflection, as `reflect_pad`.
+
+    Args:
+        x: shape (N, H, W, C), H and W more than `amount`.
+        amount: how many pixels on each side.
+
+    Returns:
+        Shape (N, H + 2 amount, W + 2 amount, C).
+    """
+    if not isinstance(x, Rowwise):
+        return reflect_pad(x, amount)
+    return _reflected(x, amount, x.shape[1] + 2 * amount, x.shape[2] + 2 * amount)
+
+
+def continue_to(x: Picture, height: int, width: int) -> Picture:
+    """Continues a picture by reflection, at the bottom and on the right.
+
+    Args:
+        x: shape (N, H, W, C).
+        height: of the result, less than 2 H.
+        width: likewise, less than 2 W.
+
+    Returns:
+        Shape (N, height, width, C).
+    """
+    if not isinstance(x, Rowwise):
+        around = (0, height - x.shape[1]), (0, width - x.shape[2])
+        return jnp.pad(x, ((0, 0), *around, (0, 0)), mode="reflect")
+    return x if x.shape[1:3] == (height, width) else _reflected(x, 0, height, width)
+
+
+def _reflected(x: Rowwise, before: int, new_height: int, new_width: int) -> Rowwise:
+    n, height, width, channels = x.shape
+    across = np.abs(np.arange(-before, new_width - before))
+    across = np.minimum(across, 2 * (width - 1) - across)
+
+    def compute(first: Array, count: int) -> Array:
+        rows = min(count, height)
+        start = jnp.clip(first - before, 0, height - rows)
+        place = jnp.abs(first - before + jnp.arange(count))
+        place = jnp.minimum(place, 2 * (height - 1) - place)
+        return jnp.take(jnp.take(x.compute(start, rows), place - start, axis=1), across, axis=2)
+
+    return Rowwise((n, new_height, new_width, channels), x.dtype, x.rows, compute, x.ready)
+
+
+def crop(x: Picture, height: int, width: int) -> Picture:
+    """Cuts a picture back at the bottom and on the right.
+
+    Args:
+        x: shape (N, H, W, C).
+        height: of the result, at most H.
+        width: likewise, at most W.
+
+    Returns:
+        Shape (N, height, width, C).
+    """
+    if not isinstance(x, Rowwise):
+        return x[:, :height, :width]
+    n, _, _, channels = x.shape
+
+    def compute(first: Array, count: int) -> Array:
+        return x.compute(first, count)[:, :, :width]
+
+    return Rowwise((n, height, width, channels), x.dtype, x.rows, compute, x.ready)
+
+
+def neighbourhood(function: Callable[[Array], Array], x: Picture, size: int) -> Picture:
+    """Applies a function of the pixels around each, such as a convolution.
+
+    Args:
+        function: of a picture. Its results are those of windows of `size` rows, without padding,
+            at stride 1 or 2; or twice as many as it is given, of each row's neighbours.
+        x: the picture.
+        size: of the windows.
+
+    Returns:
+        The result.
+    """
+    if not isinstance(x, Rowwise):
+        return function(x)
+    found = jax.eval_shape(function, _whole(x))
+    height = x.shape[1]
+    if found.shape[1] == 2 * height:
+        return Rowwise(found.shape, found.dtype, 2 * x.rows, _enlarged(function, x), x.ready)
+    stride = 1 if found.shape[1] == height - size + 1 else 2
+
+    def compute(first: Array, count: int) -> Array:
+        return function(x.compute(stride * first, stride * (count - 1) + size))
+
+    return Rowwise(found.shape, found.dtype, x.rows // stride, compute, x.ready)
+
+
+def _enlarged(function: Callable[[Array], Array], x: Rowwise) -> Compute:
+    height = x.shape[1]
+
+    def compute(first: Array, count: int) -> Array:
+        # Two rows more than are looked at: the outermost are computed as the picture's own border.
+        rows = min(-(-count // 2) + 2, height)
+        start = jnp.clip(first // 2 - 1, 0, height - rows)
+        return rows_of(function(x.compute(start, rows)), first - 2 * start, count)
+
+    return compute
+
+
+def moments(x: Picture) -> tuple[Array, Array]:
+    """Computes mean and variance of each picture's channels, as `channel_moments`.
+
+    Of some rows each, put together as in Chan, Golub and LeVeque, "Updating Formulae and a
+    Pairwise Algorithm for Computing Sample Variances", 1979.
+
+    Args:
+        x: shape (N, H, W, C).
+
+    Returns:
+        The two, each of shape (N, 1, 1, C).
+    """
+    if not isinstance(x, Rowwise):
+        return channel_moments(x)
+    n, _, width, channels = x.shape
+
+    def add(
+        part: Array, first: Array, again: Array, so_far: tuple[Array, Array]
+    ) -> tuple[Array, Array]:
+        mean, variance = so_far
+        new = (jnp.arange(x.rows) >= again).astype(part.dtype)
+        count = x.rows - again
+        weights = jnp.broadcast_to((new / (count * width))[:, None], (x.rows, width))
+
+        def average(values: Array) -> Array:
+            values = values.reshape(n, -1, channels)
+            product = jnp.einsum("p,npc->nc", weights.ravel(), values, precision="highest")
+            return product[:, None, None]
+
+        own = average(part)
+        share = count / (first + x.rows)
+        own_variance = average(jnp.square(part - own))
+        difference = own - mean
+        variance = (1 - share) * variance + share * own_variance
+        return mean + share * difference, variance + share * (1 - share) * difference**2
+
+    zero = jnp.zeros((n, 1, 1, channels), x.dtype)
+    return x.over_rows(add, (zero, zero))
+
+
+def _whole(x: Rowwise) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)

@@ -1,0 +1,53 @@
+"""How much memory the gradient of what is wanted of a network's activations takes."""
+
+from nstjax.vgg.layers import CHANNELS, minimum_size
+from nstjax.vgg.tiles import blocks_of, rows_of_block
+
+_FLOAT = 4
+# Of the activations that are kept for a gradient, how many times as much is there besides: their
+# own gradients, and padded copies. Of a tile's, likewise. By the fit in tests/test_memory.py.
+_UNTILED, _TILED = 1.35, 1.6
+# Where Winograd's algorithm computes with a strip.
+_STRIPS = 40e6
+
+
+def gradient_bytes(
+    network: str, layers: tuple[str, ...], height: int, width: int, rows: int | None
+) -> int:
+    """Estimates what the gradient through `summarize_features` takes besides its arguments.
+
+    Block by block: what the blocks are given is kept; a tile's own activations, or those of all
+    blocks that are computed as a whole, are there while their gradients are made.
+
+    Args:
+        network: `"vgg16"` or `"vgg19"`.
+        layers: names of the activations.
+        height: of the picture, in pixels.
+        width: likewise.
+        rows: of a tile; None keeps everything.
+
+    Returns:
+        Bytes, for float32.
+    """
+    blocks = blocks_of(network, layers)
+    given = _FLOAT * 3 * height * width
+    kept, most = 0, 0
+    for number, names in enumerate(blocks):
+        own_rows = rows_of_block(names[0], rows)
+        scale = minimum_size(names[0])
+        tiled = 0 < own_rows < height // scale
+        if not tiled:
+            whole = sum(_bytes(name, height, width) for block in blocks[number:] for name in block)
+            return int(max(most, kept + 2 * given + _UNTILED * whole) + _STRIPS)
+        halo = 2 * len(names)
+        tile = sum(_bytes(name, (own_rows + halo) * scale, width) for name in names)
+        made = _bytes(names[-1], height, width) if names[-1].endswith("pool") else 0
+        most = max(most, kept + 2 * given + made + _TILED * tile)
+        kept, given = kept + given, made
+    return int(most + _STRIPS)
+
+
+def _bytes(name: str, height: int, width: int) -> int:
+    scale = minimum_size(name)
+    channels = CHANNELS[int(name[len("block")]) - 1]
+    return _FLOAT * channels * (height // scale) * (width // scale)

@@ -1,0 +1,106 @@
+"""Runs on the pixel route that have too little memory: smaller tiles, from the picture so far."""
+
+import sys
+from itertools import pairwise
+
+import jax
+import numpy as np
+import pytest
+
+import nstjax
+from nstjax.errors import NstjaxError
+from nstjax.gatys.memory import TILES, Tiling, estimate_bytes
+from nstjax.settings import override
+
+LOOPS = {
+    "adam": "nstjax.gatys.loop.run_chunk",
+    "lbfgs-b": "nstjax.gatys.scipy_lbfgsb.evaluate_once",
+}
+
+
+@pytest.fixture
+def pictures(rng):
+    return [rng.random((1, 40, 32, 3), np.float32) for _ in range(2)]
+
+
+def short_of_memory(monkeypatch, optimizer, calls):
+    """Lets a program fail at some of its calls; returns the tiles that it was called with."""
+    module, _, name = LOOPS[optimizer].rpartition(".")
+    program = getattr(sys.modules[module], name)
+    tiles = []
+
+    def fail_at_times(structure, *arguments):
+        tiles.append(structure.tile)
+        if len(tiles) in calls:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
+        return program(structure, *arguments)
+
+    monkeypatch.setattr(sys.modules[module], name, fail_at_times)
+    return tiles
+
+
+@pytest.mark.parametrize("optimizer", LOOPS)
+def test_a_run_goes_on_in_smaller_tiles(
+    monkeypatch, pictures, shallow_vgg19, shallow_recipe, optimizer
+):
+    """After four evaluations, and at once: each step is made once, and the objective falls on."""
+    recipe = override(shallow_recipe, optimizer=optimizer, steps=8, size=40, tile="auto")
+    tiles = short_of_memory(monkeypatch, optimizer, {4, 5})
+    every_step = {"callback_every": 1}
+    result = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, **every_step)
+    assert tiles[:5] == [None, None, None, None, 128]
+    assert set(tiles[5:]) == {64}
+    assert [entry["step"] for entry in result.history] == list(range(9))
+    totals = [entry["total"] for entry in result.history]
+    assert all(after < before for before, after in pairwise(totals))
+    assert result.settings["tile"] == 64
+
+
+def test_the_start_fails(monkeypatch, pictures, shallow_vgg19, shallow_recipe):
+    """Before any step: the same picture as of a run that begins with the tile."""
+    recipe = override(shallow_recipe, steps=2, size=40)
+    expected = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=32)
+    short_of_memory(monkeypatch, "adam", {1})
+    result = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=64)
+    np.testing.assert_array_equal(result.image, expected.image)
+    assert [e["total"] for e in result.history] == [e["total"] for e in expected.history]
+
+
+def test_no_smaller_tile(monkeypatch, pictures, shallow_vgg19, shallow_recipe):
+    recipe = override(shallow_recipe, steps=2, size=40)
+    short_of_memory(monkeypatch, "adam", {1})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=16)
+
+
+def test_another_error_is_raised_as_it_is(monkeypatch, pictures, shallow_vgg19, shallow_recipe):
+    def broken(*_args):
+        raise ValueError("another")
+
+    monkeypatch.setattr("nstjax.gatys.loop.run_chunk", broken)
+    with pytest.raises(ValueError, match="another"):
+        nstjax.stylize(*pictures, recipe=shallow_recipe, weights=shallow_vgg19)
+
+
+def test_a_limit_nothing_fits_in(pictures, shallow_vgg19, shallow_recipe):
+    with pytest.raises(NstjaxError, match=r"memory limit is 100MB.* set --memory-limit 0\.\dGB"):
+        nstjax.stylize(
+            *pictures, recipe=shallow_recipe, weights=shallow_vgg19, memory_limit="100MB"
+        )
+
+
+def test_a_limit_decides_on_the_tile(shallow_recipe):
+    sizes = (3072, 4096), (3072, 4096)
+    for tile in TILES:
+        needed = estimate_bytes(shallow_recipe, *sizes, tile)
+        recipe = override(shallow_recipe, memory_limit=str(needed))
+        assert Tiling(recipe).plan(*sizes).tile == tile
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs", "lbfgs-b"])
+def test_estimates_grow_with_the_tile(shallow_recipe, optimizer):
+    recipe = override(shallow_recipe, optimizer=optimizer)
+    sizes = (3072, 4096), (3072, 4096)
+    estimates = [estimate_bytes(recipe, *sizes, tile) for tile in (None, *TILES)]
+    assert estimates == sorted(estimates, reverse=True)
+    assert len(set(estimates)) == len(estimates)
