@@ -178,6 +178,15 @@ def make_work(name: str) -> Work:
 
 def pixel_work(side: int) -> Work:
     """Steps on a picture."""
+    content, style = smooth_pictures(2, side, side)
+    # At a wholly smooth picture the gradient is so small that rounding decides its signs, which is
+    # all that Adam's first steps follow.
+    content += np.random.default_rng(1).normal(0, 0.05, content.shape).astype(np.float32)
+    return tutorial_work(content[None], style[None], steps=STEPS["pixels"])
+
+
+def tutorial_work(content: np.ndarray, style: np.ndarray, *, steps: int) -> Work:
+    """Steps on a picture as in TensorFlow's tutorial."""
     recipe = get_recipe("tensorflow")
     adam = {
         "lr": recipe.learning_rate,
@@ -185,12 +194,8 @@ def pixel_work(side: int) -> Work:
         "eps": recipe.epsilon,
     }
     settings = {**objective_settings(recipe), "adam": adam}
-    content, style = smooth_pictures(2, side, side)
-    # At a wholly smooth picture the gradient is so small that rounding decides its signs, which is
-    # all that Adam's first steps follow.
-    content += np.random.default_rng(1).normal(0, 0.05, content.shape).astype(np.float32)
-    arrays = {"content": content[None], "style": style[None], **vgg_arrays(recipe)}
-    return Work("pixels", STEPS["pixels"], settings, arrays)
+    arrays = {"content": content, "style": style, **vgg_arrays(recipe)}
+    return Work("pixels", steps, settings, arrays)
 
 
 def paint_work(width: int, height: int) -> Work:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from commands import picture
 
+import nstjax
 from nstjax.ops import conv3x3
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -179,3 +180,25 @@ def test_quality(tmp_path):
     assert len(table) == 4
     assert {line.count("|") for line in table} == {11}
     assert sheet.stat().st_size > 1000
+
+
+def test_time_to_quality(assets, tmp_path):
+    """To a tenth of the start's objective, which the saved picture has."""
+    content, style = assets / "content" / "tubingen.jpg", assets / "styles" / "starry.jpg"
+    pictures = [nstjax.load_image(path, size=48).pixels for path in (content, style)]
+    objective = nstjax.make_objective(
+        nstjax.get_recipe("tensorflow"), nstjax.load_weights(), *pictures
+    )
+    target, out = 0.1 * float(objective(pictures[0])[0]), tmp_path / "out.png"
+    words = ["--content", content, "--style", style, "--size", "48", "--output", out]
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / "time_to_quality.py", *words, "--target", str(target)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert float(objective(nstjax.load_image(out).pixels)[0]) <= target
+    assert found["objective"] <= target
+    assert found["seconds"] > 0
