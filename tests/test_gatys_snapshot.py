@@ -79,7 +79,7 @@ def test_lbfgs_b_goes_on_from_the_start_of_its_size(run, tmp_path):
     told = []
     run(stop=3, snapshot_every=1e-9, **settings)
     assert not (tmp_path / "run.resume").exists()
-    run(stop=9, snapshot_every=1e-9, **settings)
+    run(stop=9, **settings)
     resumed = run(resume=True, tell=told.append, **settings)
     assert "going on from step 5 of" in told[0]
     np.testing.assert_array_equal(resumed.image, whole.image)

@@ -87,7 +87,7 @@ def stylize_one(
     snapshot = resume_file(outputs.picture)
     tell = _silent if quiet else _tell
     if snapshot.exists() and not outputs.resume:
-        tell(f"{snapshot}, of a run that did not end, is left unused without --resume")
+        tell(f"{snapshot} is of a run that did not end, which only --resume goes on from")
     with stop_on_interrupt() as interrupt, _bar(content, quiet) as bar:
         monitor = _Monitor(outputs, bar, interrupt, settings, last_step)
         result = stylize(

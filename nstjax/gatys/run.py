@@ -146,8 +146,9 @@ class _Run:
         if self.snapshots is not None:
             self.snapshots.stage = number
             if self.tiling.recipe.optimizer == "lbfgs-b" and image is not None:
-                # SciPy keeps its state to itself, of which none is left between two sizes.
-                self.snapshots.offer(image, self.recorder)
+                # SciPy keeps its state to itself, of which none is left between two sizes: there
+                # is no later chance.
+                self.snapshots.offer(image, self.recorder, last=True)
         return self.tiling.run(partial(self._attempt, number), image, self.tell)
 
     def _attempt(self, number: int, recipe: Recipe, image: Any) -> Array:
