@@ -164,3 +164,19 @@ def test_estimates_grow_with_the_tile(shallow_recipe, optimizer):
     estimates = [estimate_bytes(recipe, *sizes, tile) for tile in (None, *TILES)]
     assert estimates == sorted(estimates, reverse=True)
     assert len(set(estimates)) == len(estimates)
+
+
+def test_a_resumed_run_keeps_to_its_tile(shallow_recipe):
+    """Unless the settings name another, or set a limit that it does not fit into."""
+    stage = Stage((2048, 2048), (2048, 2048), 1)
+    needed = {tile: estimate_bytes(shallow_recipe, *stage[:2], tile) for tile in (None, 64)}
+    for settings, before, tile in (
+        ({}, 32, 32),
+        ({}, None, None),
+        ({"tile": 128}, 32, 128),
+        ({"memory_limit": str(needed[64])}, None, 64),
+        ({"memory_limit": str(needed[64])}, 32, 32),
+    ):
+        tiling = Tiling(override(shallow_recipe, **{"tile": "auto"} | settings), [stage])
+        tiling.keep_to(before)
+        assert tiling.recipe.tile == tile

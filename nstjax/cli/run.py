@@ -123,7 +123,7 @@ def stylize_one(
     if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
-    if snapshot.exists():
+    if outputs.snapshot_every and snapshot.exists():
         done += "; the same command with --resume goes on"
     return Ended(done if interrupt.requested else "", "; ".join(problems))
 
