@@ -59,7 +59,7 @@ def public_name(name: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def sha256_of_pixels(*arrays: Float[np.ndarray, "n h w c"] | None) -> str:
+def sha256_of_pixels(*arrays: Float[np.ndarray, "..."] | None) -> str:
     """Computes the SHA-256 of arrays in float32, and of their shapes.
 
     Args:
