@@ -28,5 +28,5 @@ def unknown_choice(what: str, value: object, choices: Iterable[str]) -> NstjaxEr
     """
     names = list(choices)
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return NstjaxError(f"unknown {what} {value!r}: {hint}(accepted: {', '.join(names)})")
+    hint = f": did you mean {near[0]!r}?" if near else ""
+    return NstjaxError(f"unknown {what} {value!r}{hint} (accepted: {', '.join(names)})")

@@ -184,8 +184,8 @@ def choose_tile(
     if limit is not None:
         more = "" if tile == "auto" else ", or use --tile auto"
         raise NstjaxError(
-            f"memory limit is {limit}, and a picture of this size needs {size_text(least.estimate)}"
-            f": set --memory-limit {_rounded_up(least.estimate)}{more}, or a smaller --size"
+            f"memory limit is {limit}, and a picture of this size needs more: set --memory-limit "
+            f"{_rounded_up(least.estimate)}{more}, or a smaller --size"
         )
     return least
 

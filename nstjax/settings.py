@@ -176,7 +176,7 @@ class Recipe(ObjectiveSettings):
     # The result is a moving average of the pictures, see `nstjax.gatys.steps.averaged`.
     average: float = setting(
         0.0,
-        help="average the pictures of a size, of old ones this share of the weight, as in 0.99",
+        help="the result is a moving average of a size's pictures, which keeps this share a step",
         least=0,
         most=1 - 1e-6,
     )

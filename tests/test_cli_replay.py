@@ -23,9 +23,9 @@ PIXELS = ["--style", "painting.png", "--steps", "2", "--quiet", *SHALLOW]
 SAME = "all inputs and versions are what they were"
 
 
-def make(*arguments: str, output: str = "out.png") -> bytes:
-    """Stylises `photo.jpg`; returns the file."""
-    assert main(["stylize", "photo.jpg", *arguments, "--output", output, "--quiet"]) == 0
+def make(*arguments: str, photo: str = "photo.jpg", output: str = "out.png") -> bytes:
+    """Stylises a photograph; returns the file."""
+    assert main(["stylize", photo, *arguments, "--output", output, "--quiet"]) == 0
     return Path(output).read_bytes()
 
 
@@ -143,12 +143,21 @@ def test_an_interrupted_run_ends_where_it_did(folder, capsys, weights_file):
     assert replay(capsys, "out.png")[-1] == "out-replay.png is out.png, byte for byte"
 
 
-def test_a_picture_that_was_kept_on_the_way(folder, capsys):
-    """After step 5 of 6, in the second of two stages."""
-    make(*PIXELS, "--size", "32", "--steps", "6", "--save-every", "5")
-    lines = replay(capsys, "out-step00005.png")
-    assert lines[0] == f"out-step00005.png: {SAME}"
-    assert lines[-1].endswith(" is out-step00005.png, byte for byte")
+def test_pictures_that_were_kept_on_the_way(folder, capsys):
+    """In the first of two stages, of its size, at its end, and at that of the second."""
+    Image.linear_gradient("L").resize((40, 30)).convert("LA").save("photo.png")
+    with Image.open("photo.png") as image:
+        image.putalpha(128)
+        image.save("photo.png")
+    make(*PIXELS, "--schedule", "24:4,32:4", "--steps", "8", "--save-every", "2", photo="photo.png")
+    sizes = {2: (24, 18), 4: (24, 18), 8: (32, 24)}
+    for step, size in sizes.items():
+        name = f"out-step{step:05d}"
+        lines = replay(capsys, f"{name}.png")
+        assert lines[0] == f"{name}.png: {SAME}"
+        assert lines[-1] == f"{name}-replay.png is {name}.png, byte for byte"
+        with Image.open(f"{name}.png") as image:
+            assert image.size == size
 
 
 def test_what_python_made(folder, capsys):

@@ -63,7 +63,9 @@ def test_killed_and_resumed_it_gives_the_same_bytes(folder, capsys, optimizer, a
 def stopped_at_step_20(monkeypatch, *arguments: str) -> None:
     """Runs the program, with Ctrl-C pressed after twenty steps."""
     with monkeypatch.context() as patch:
-        patch.setattr("nstjax.cli.run.save_image", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(
+            "nstjax.cli.run.save_image", lambda *_, **_settings: signal.raise_signal(signal.SIGINT)
+        )
         assert main(["stylize", *arguments, "--save-every", "20"]) == 130
 
 

@@ -119,7 +119,7 @@ def test_picture(photos):
         ("folder:", {}, r"unknown dataset 'folder:': did you mean 'folder:PATH'\?"),
         ("coco", {}, r"did you mean 'coco/2017'\? \(accepted: coco/2014, coco/2017, tfds:NAME"),
         ("coco/2015", {}, r"unknown dataset 'coco/2015': did you mean 'coco/2017'\?"),
-        ("tfds:", {}, r"unknown dataset 'tfds:': \(accepted: coco/2014, coco/2017, tfds:NAME"),
+        ("tfds:", {}, r"unknown dataset 'tfds:' \(accepted: coco/2014, coco/2017, tfds:NAME"),
         ("", {}, r"unknown dataset ''"),
         ("{0}", {}, r"unknown dataset '.*photos0': for the folder give 'folder:.*photos0'"),
         ("folder:{0}", {"limit": 0}, r"limit is 0: give 1 or more"),

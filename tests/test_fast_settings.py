@@ -308,7 +308,7 @@ def test_unknown_recipe():
     message = r"unknown training recipe 'lengstorm': did you mean 'lengstrom'\? \(accepted: nstjax"
     with pytest.raises(NstjaxError, match=message):
         get_training_recipe("lengstorm")
-    with pytest.raises(NstjaxError, match=r"'zzz': \(accepted: nstjax, vgg19, johnson, pytorch-ex"):
+    with pytest.raises(NstjaxError, match=r"'zzz' \(accepted: nstjax, vgg19, johnson, pytorch-ex"):
         get_training_recipe("zzz")
 
 

@@ -10,6 +10,7 @@ import pytest
 import nstjax
 from nstjax.errors import NstjaxError
 from nstjax.gatys.memory import TILES, Tiling, estimate_bytes
+from nstjax.gatys.stages import Stage
 from nstjax.settings import override
 
 LOOPS = {
@@ -56,6 +57,54 @@ def test_a_run_goes_on_in_smaller_tiles(
     assert result.settings["tile"] == 64
 
 
+SCHEDULE = {"schedule": ((0.8, 5.0), (1.0, 7.0)), "steps": 12, "size": 40, "tile": "auto"}
+
+
+@pytest.mark.parametrize("failing", [3, 9, 11])
+@pytest.mark.parametrize("optimizer", LOOPS)
+def test_every_size_has_its_steps(
+    monkeypatch, pictures, shallow_vgg19, shallow_recipe, optimizer, failing
+):
+    """Whichever fails; the sizes after it take the smaller tile at once."""
+    recipe = override(shallow_recipe, optimizer=optimizer, **SCHEDULE)
+    tiles = short_of_memory(monkeypatch, optimizer, {failing})
+    sizes, told = [], []
+    result = nstjax.stylize(
+        *pictures,
+        recipe=recipe,
+        weights=shallow_vgg19,
+        callback=lambda progress: sizes.append(progress.image.shape[1]),
+        callback_every=1,
+        tell=told.append,
+    )
+    assert [entry["step"] for entry in result.history] == list(range(13))
+    assert sizes == [32] * 6 + [40] * 7
+    assert (set(tiles[:failing]), set(tiles[failing:])) == ({None}, {128})
+    (message,) = told
+    assert "there was too little memory: going on in tiles of 128 rows: about" in message
+
+
+@pytest.mark.parametrize("stop", [4, 8])
+def test_resumed_after_a_smaller_tile(
+    monkeypatch, pictures, shallow_vgg19, shallow_recipe, tmp_path, stop
+):
+    """The steps of a size count from its beginning, and the tile is kept for all that follow."""
+    recipe = override(shallow_recipe, optimizer="adam", tolerance=1e-9, **SCHEDULE)
+    options = {"recipe": recipe, "weights": shallow_vgg19, "callback_every": 1}
+    with monkeypatch.context() as patch:
+        short_of_memory(patch, "adam", {stop - 1})
+        whole = nstjax.stylize(*pictures, **options)
+    options["snapshot"] = tmp_path / "run.resume"
+    with monkeypatch.context() as patch:
+        short_of_memory(patch, "adam", {stop - 1})
+        nstjax.stylize(*pictures, **options, callback=lambda progress: progress.step == stop)
+    tiles = short_of_memory(monkeypatch, "adam", set())
+    resumed = nstjax.stylize(*pictures, **options, resume=True)
+    assert set(tiles) == {128}
+    assert [entry["total"] for entry in resumed.history] == [e["total"] for e in whole.history]
+    np.testing.assert_array_equal(resumed.image, whole.image)
+
+
 def test_the_start_fails(monkeypatch, pictures, shallow_vgg19, shallow_recipe):
     """Before any step: the same picture as of a run that begins with the tile."""
     recipe = override(shallow_recipe, steps=2, size=40)
@@ -89,12 +138,23 @@ def test_a_limit_nothing_fits_in(pictures, shallow_vgg19, shallow_recipe):
         )
 
 
+def test_a_limit_is_for_the_largest_size(shallow_recipe):
+    small, large = Stage((64, 64), (64, 64), 1), Stage((2048, 2048), (2048, 2048), 1)
+    needed = estimate_bytes(shallow_recipe, *large[:2], TILES[-1])
+    recipe = override(shallow_recipe, memory_limit="100MB")
+    named = f"set --memory-limit {-(-needed // 10**8) / 10:.1f}GB"
+    for stages in ([small, large], [large, small]):
+        with pytest.raises(NstjaxError, match=named):
+            Tiling(recipe, stages)
+    assert Tiling(override(recipe, memory_limit=str(needed)), [small, large]).plan.tile == TILES[-1]
+
+
 def test_a_limit_decides_on_the_tile(shallow_recipe):
     sizes = (3072, 4096), (3072, 4096)
     for tile in TILES:
         needed = estimate_bytes(shallow_recipe, *sizes, tile)
         recipe = override(shallow_recipe, memory_limit=str(needed))
-        assert Tiling(recipe).plan(*sizes).tile == tile
+        assert Tiling(recipe, [Stage(*sizes, 1)]).plan.tile == tile
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs", "lbfgs-b"])
@@ -104,3 +164,19 @@ def test_estimates_grow_with_the_tile(shallow_recipe, optimizer):
     estimates = [estimate_bytes(recipe, *sizes, tile) for tile in (None, *TILES)]
     assert estimates == sorted(estimates, reverse=True)
     assert len(set(estimates)) == len(estimates)
+
+
+def test_a_resumed_run_keeps_to_its_tile(shallow_recipe):
+    """Unless the settings name another, or set a limit that it does not fit into."""
+    stage = Stage((2048, 2048), (2048, 2048), 1)
+    needed = {tile: estimate_bytes(shallow_recipe, *stage[:2], tile) for tile in (None, 64)}
+    for settings, before, tile in (
+        ({}, 32, 32),
+        ({}, None, None),
+        ({"tile": 128}, 32, 128),
+        ({"memory_limit": str(needed[64])}, None, 64),
+        ({"memory_limit": str(needed[64])}, 32, 32),
+    ):
+        tiling = Tiling(override(shallow_recipe, **{"tile": "auto"} | settings), [stage])
+        tiling.keep_to(before)
+        assert tiling.recipe.tile == tile

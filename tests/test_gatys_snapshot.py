@@ -56,6 +56,19 @@ def test_the_same_bits(run, optimizer, stop):
     assert {report.steps for report in reports} <= {STEPS}
 
 
+@pytest.mark.parametrize("stop", [10, 13])
+def test_a_size_that_its_tolerance_ends(run, stop):
+    """After ten of twenty steps; stopped there, and within the next."""
+    settings = {"schedule": ((0.75, 20.0), (1.0, 20.0)), "steps": 40, "tolerance": 0.99}
+    whole = run(snapshot=None, settings=settings)
+    assert whole.history[-1]["step"] == 30
+    assert "fell by less than 0.99" in whole.stopped
+    run(stop=stop, settings=settings)
+    resumed = run(resume=True, settings=settings)
+    np.testing.assert_array_equal(resumed.image, whole.image)
+    assert [e["total"] for e in resumed.history] == [e["total"] for e in whole.history]
+
+
 @pytest.mark.parametrize("every", [1e-9, 0.0])
 def test_snapshots_change_nothing(run, tmp_path, every):
     """Nor do they stand in the way of the next chunk, which takes the state's memory."""
@@ -79,7 +92,7 @@ def test_lbfgs_b_goes_on_from_the_start_of_its_size(run, tmp_path):
     told = []
     run(stop=3, snapshot_every=1e-9, **settings)
     assert not (tmp_path / "run.resume").exists()
-    run(stop=9, snapshot_every=1e-9, **settings)
+    run(stop=9, **settings)
     resumed = run(resume=True, tell=told.append, **settings)
     assert "going on from step 5 of" in told[0]
     np.testing.assert_array_equal(resumed.image, whole.image)

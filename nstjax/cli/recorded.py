@@ -17,7 +17,7 @@ from nstjax.settings import INITS, Recipe
 # What stands in the settings beside the values of a recipe.
 _BESIDE = {
     "gatys": {"method", "recipe", "content", "style", "inputs", "bits"}
-    | {"steps_done", "weights_sha256"},
+    | {"steps_done", "weights_sha256", "kept"},
     "fast": {"method", "content", "style", "inputs", "bits", "size", "tile"}
     | {"seconds", "style_provenance"},
 }

@@ -107,7 +107,7 @@ def _paint_pixels(
     content, style = (_picture(inputs[role]) for role in ("content", "style"))
     stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in (content, style)))
     steps = sum(stage.steps for stage in stages)
-    done = recorded.settings.get("steps_done", steps)
+    done, kept = recorded.settings.get("steps_done", steps), bool(recorded.settings.get("kept"))
     return stylize_one(
         content,
         style,
@@ -117,6 +117,7 @@ def _paint_pixels(
         quiet=options.quiet,
         # A run that was interrupted ends again where it did.
         last_step=done if done < steps else None,
+        kept=kept,
     )
 
 

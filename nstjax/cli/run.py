@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ from nstjax.report import save_report
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
 
+_KEPT = {"kept": True}  # in the settings of a picture of `Outputs.save_every`
 _REPORT_SNAPSHOTS = (0.02, 0.1, 0.3, 0.6)  # shares of the steps; most happens early
 
 
@@ -58,6 +59,7 @@ def stylize_one(
     *,
     quiet: bool,
     last_step: int | None = None,
+    kept: bool = False,
 ) -> Ended:
     """Stylises one picture and writes everything that was asked for.
 
@@ -69,6 +71,8 @@ def stylize_one(
         outputs: what to write where.
         quiet: whether to show nothing.
         last_step: the step after which the run ends early; None for none.
+        kept: whether to save the picture as `Outputs.save_every` does: as it is after the last
+            step, not enlarged, and without transparency.
 
     Returns:
         How it ended.
@@ -83,7 +87,7 @@ def stylize_one(
     snapshot = resume_file(outputs.picture)
     tell = _silent if quiet else _tell
     if snapshot.exists() and not outputs.resume:
-        tell(f"{snapshot}, of a run that did not end, is left unused without --resume")
+        tell(f"{snapshot} is of a run that did not end, which only --resume goes on from")
     with stop_on_interrupt() as interrupt, _bar(content, quiet) as bar:
         monitor = _Monitor(outputs, bar, interrupt, settings, last_step)
         result = stylize(
@@ -98,6 +102,7 @@ def stylize_one(
             resume=outputs.resume,
             tell=tell,
         )
+    result = monitor.as_kept(result) if kept else result
     saved, problem = _save(result, outputs.picture, outputs.bits)
     if not interrupt.requested:
         with suppress(OSError):
@@ -118,7 +123,7 @@ def stylize_one(
     if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
-    if snapshot.exists():
+    if outputs.snapshot_every and snapshot.exists():
         done += "; the same command with --resume goes on"
     return Ended(done if interrupt.requested else "", "; ".join(problems))
 
@@ -185,8 +190,10 @@ class _Monitor:
     last_step: int | None = None
     steps: int = 0
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    newest: Progress | None = None
 
     def __call__(self, progress: Progress) -> bool:
+        self.newest = progress
         if not self.steps:
             self.steps = progress.steps
             self.bar.reset(total=progress.steps)
@@ -200,6 +207,12 @@ class _Monitor:
         ends = self.last_step is not None and progress.step >= self.last_step
         return ends or self.interrupt.requested
 
+    def as_kept(self, result: StylizeResult) -> StylizeResult:
+        """The result as it would have been kept after its last step."""
+        assert self.newest is not None
+        settings = result.settings | _KEPT
+        return replace(result, image=self.newest.image, alpha=None, settings=settings)
+
     def _keep(self, progress: Progress) -> None:
         done = progress.step / max(1, progress.steps)
         wanted = _REPORT_SNAPSHOTS[len(self.kept) :] if self.outputs.report else ()
@@ -208,10 +221,8 @@ class _Monitor:
         every = self.outputs.save_every
         if every and progress.step and progress.step % every == 0:
             try:
-                path, settings = (
-                    self.outputs.snapshot(progress.step),
-                    self.settings(progress.recipe, step=progress.step),
-                )
+                settings = self.settings(progress.recipe, step=progress.step) | _KEPT
+                path = self.outputs.snapshot(progress.step)
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot
                 _tell(f"{error}; going on")

@@ -123,11 +123,14 @@ class Recorder:
         return time.perf_counter() - self._begin
 
     def begin_stage(self) -> None:
-        """Says that the next entry is of a start: the first stage's counts as step 0."""
-        self._skip = bool(self.history)
-        self._earlier = self.evaluations
+        """Says that a stage begins."""
         self._first = len(self.history)
         self.note = ""
+
+    def begin_attempt(self) -> None:
+        """Says that what is added next is of a start: the run's counts as step 0, others not."""
+        self._skip = bool(self.history)
+        self._earlier = self.evaluations
 
     @property
     def ended(self) -> bool:
@@ -140,7 +143,7 @@ class Recorder:
         Args:
             total: the objective.
             raw: its terms before their weights.
-            evaluations: in this stage so far.
+            evaluations: since `begin_attempt`.
             seconds: in this run so far.
         """
         if not math.isfinite(total):

@@ -40,7 +40,7 @@ def optimize(
         structure: of the objective.
         inputs: its numbers.
         image: the start, RGB in [0, 1], shape (1, H, W, 3).
-        steps: how many.
+        steps: how many, from here on.
         recorder: what gets an entry for the start and for each step, is reported to after every
             few steps, and can end the run.
         every: reports also at all multiples of this number of steps; 0: at none in particular.
@@ -56,7 +56,7 @@ def optimize(
         OutOfMemory: if there is too little memory for a step.
     """
     if resumed is None:
-        recorder.begin_stage()
+        recorder.begin_attempt()
     if recipe.optimizer == "lbfgs-b":
         return run_scipy(recipe, structure, inputs, image, steps, recorder), None
     rates = rates_of(recipe)
@@ -109,7 +109,7 @@ def _run_chunks(
     snapshots: Snapshots | None,
 ) -> State:
     rates = rates_of(recipe)
-    left = steps - int(state.step)  # before the start it is -1, and the first only evaluates it
+    left = steps + int(state.step < 0)  # the first only evaluates the start
     count, first = 1, True
     while left and not recorder.ended:
         boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]

@@ -1,13 +1,14 @@
 """How much memory a run on the pixel route takes, and how it goes on where there is too little."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Array, Float
 
+from nstjax.gatys.stages import Stage
 from nstjax.memory import Plan, choose_tile, device_memory, is_out_of_memory
 from nstjax.settings import Recipe
 from nstjax.vgg.layers import CHANNELS, kernel_shapes, minimum_size
@@ -54,60 +55,53 @@ def going_on_from(image: Float[Array | np.ndarray, "1 h w 3"]) -> Iterator[None]
 
 
 class Tiling:
-    """Picks a run's tiles: by its pictures' sizes, and smaller ones after those that failed.
+    """A run's tile: as its largest size needs it, and a smaller one after each that failed.
+
+    One for all sizes, so that the run's settings say how to make the picture again.
 
     Attributes:
-        recipe: the settings, with the tile that was used last.
-        plans: what was used, one after the other.
+        plan: what is in use.
     """
 
-    def __init__(self, recipe: Recipe):
-        self.recipe = recipe
-        self.plans: list[Plan] = []
-        self._wanted = recipe
-        self._failed: list[int | None] = []
-
-    def plan(self, content: tuple[int, int], style: tuple[int, int]) -> Plan:
-        """Decides on the tile for pictures of some height and width.
+    def __init__(self, recipe: Recipe, stages: Sequence[Stage]):
+        """Decides on the tile.
 
         Args:
-            content: height and width of the content image, in pixels.
-            style: of the style image.
-
-        Returns:
-            The plan.
+            recipe: the settings.
+            stages: the sizes that the run goes through.
 
         Raises:
-            NstjaxError: if the recipe's limit is too small.
+            NstjaxError: if the recipe's limit is too small; it names the smallest that is not.
         """
+        self._recipe, self._stages = recipe, stages
+        limit = recipe.memory_limit
+        self.plan = choose_tile(self._estimate, recipe.tile, candidates=TILES, limit=limit)
 
-        def estimate(tile: int | None) -> int:
-            return estimate_bytes(self._wanted, content, style, tile)
+    @property
+    def recipe(self) -> Recipe:
+        """The settings, with the tile that is in use."""
+        return dataclasses.replace(self._recipe, tile=self.plan.tile)
 
-        tile, limit = self._wanted.tile, self._wanted.memory_limit
-        plan = choose_tile(estimate, tile, candidates=TILES, limit=limit)
-        smaller = _smaller_than(self._failed)
-        if plan.tile in smaller or not self._failed:
-            return plan
-        return dataclasses.replace(plan, tile=smaller[0], estimate=estimate(smaller[0]))
+    def keep_to(self, tile: int | None) -> None:
+        """Takes the tile of a run that is resumed, where the settings leave room for it."""
+        plan = self._with(tile)
+        fits = self._recipe.memory_limit is None or plan.estimate <= plan.room
+        if self._recipe.tile == "auto" and fits:
+            self.plan = plan
 
     def run(
         self,
-        plan: Plan,
-        content: tuple[int, int],
-        style: tuple[int, int],
         attempt: Callable[[Recipe, Any], Result],
         image: Any,
+        tell: Callable[[str], object] = lambda message: None,
     ) -> Result:
-        """Runs something with the tile of a plan, and with smaller ones while memory is short.
+        """Runs something in the tiles of the plan, and in smaller ones while memory is short.
 
         Args:
-            plan: to begin with, unless its tile has failed before.
-            content: as for `plan`.
-            style: likewise.
             attempt: from the settings, with their tile, and a picture to what is wanted. It is
                 called again with the picture of the `OutOfMemory` that it raised.
             image: the picture that it is called with first.
+            tell: called with a message where it goes on in smaller tiles.
 
         Returns:
             What it returned.
@@ -116,25 +110,26 @@ class Tiling:
             Exception: what it raised, if that is another problem or there is no smaller tile.
         """
         while True:
-            if self._failed:
-                plan = self.plan(content, style)
-            self.plans.append(plan)
-            self.recipe = dataclasses.replace(self._wanted, tile=plan.tile)
             try:
                 return attempt(self.recipe, image)
             except Exception as error:
-                self._failed.append(plan.tile)
                 known = isinstance(error, OutOfMemory)
-                if not _smaller_than(self._failed) or not (known or is_out_of_memory(error)):
+                smaller = [t for t in TILES if self.plan.tile is None or t < self.plan.tile]
+                if not smaller or not (known or is_out_of_memory(error)):
                     if known and error.__cause__ is not None:
                         raise error.__cause__ from None
                     raise
                 image = error.image if known else image
+            self.plan = self._with(smaller[0])
+            tell(f"there was too little memory: going on {self.plan}")
 
+    def _with(self, tile: int | None) -> Plan:
+        return dataclasses.replace(self.plan, tile=tile, estimate=self._estimate(tile))
 
-def _smaller_than(failed: list[int | None]) -> list[int]:
-    """The tiles that take less memory than all that failed."""
-    return [tile for tile in TILES if all(other is None or tile < other for other in failed)]
+    def _estimate(self, tile: int | None) -> int:
+        return max(
+            estimate_bytes(self._recipe, stage.content, stage.style, tile) for stage in self._stages
+        )
 
 
 def estimate_bytes(

@@ -1,7 +1,7 @@
 """A run through all its sizes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,6 @@ from nstjax.gatys.snapshot import Snapshot, Snapshots
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.start import start_image
 from nstjax.images import Picture, resize_image
-from nstjax.memory import Plan
 from nstjax.objective import network_params, prepare
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
@@ -44,7 +43,7 @@ def run_stages(
     """Optimises a picture at one size after the other, each from the result of the one before.
 
     Args:
-        tiling: of the recipe.
+        tiling: of the recipe and the stages.
         weights: of the loss network.
         content: the photograph, RGB in [0, 1], of its own size.
         style: the painting, likewise.
@@ -59,39 +58,34 @@ def run_stages(
     Returns:
         The picture, RGB in [0, 1], shape (1, H, W, 3): of the last size, also if the recorder
         ended the run before.
-
-    Raises:
-        NstjaxError: if the recipe's limit of memory is too small.
     """
-    recipe = tiling.recipe
-    # Before anything runs: what fits into no limit is told of, and memory is still free.
-    plans = [tiling.plan(stage.content, stage.style) for stage in stages]
     first, image, state = 0, None, None
     if resumed is not None:
-        first, image, state = _where(recipe, resumed)
-        if recipe.tile == "auto" and recipe.memory_limit is None:
-            plans[first] = replace(plans[first], tile=resumed.tile)
-    if plans[-1].tile is not None:
-        tell(f"computing {plans[-1]}")
+        first, image, state = _where(tiling.recipe, resumed)
+        tiling.keep_to(resumed.tile)
+    if tiling.plan.tile is not None:
+        tell(f"computing {tiling.plan}")
+    recipe = tiling.recipe
     params = network_params(recipe, weights)
     with CompileAhead(recipe, weights.preprocessing, params) as compiling:
         run = _Run(
+            tiling=tiling,
             weights=weights,
             params=params,
             content=content,
             style=style,
             stages=stages,
-            plans=plans,
             recorder=recorder,
             init=init,
             every=every,
             snapshots=snapshots,
             compiling=compiling,
+            tell=tell,
             state=state,
         )
         run.compile(first)
         for number in range(first, len(stages)):
-            image = run.optimize(tiling, number, image)
+            image = run.optimize(number, image)
             if recorder.stopped:
                 break
     assert image is not None  # there is at least one stage
@@ -112,35 +106,34 @@ class _Run:
     """What all sizes share, and what one leaves to the next. For the rest see `run_stages`.
 
     Attributes:
-        plans: of the memory, by stage.
         state: of the snapshot that the run goes on from, until the optimiser has it.
         carried: what the size before left of the optimiser.
     """
 
+    tiling: Tiling
     weights: Weights
     params: Params
     content: Pixels
     style: Pixels
     stages: list[Stage]
-    plans: list[Plan]
     recorder: Recorder
     init: Picture | None
     every: int
     snapshots: Snapshots | None
     compiling: CompileAhead
+    tell: Callable[[str], object]
     state: list[np.ndarray] | None
     carried: optax.OptState | None = None
 
     def compile(self, number: int) -> None:
         """Begins to compile a stage's programs, if there is such a stage."""
         if number < len(self.stages):
-            self.compiling.start(self.stages[number], self.plans[number].tile)
+            self.compiling.start(self.stages[number], self.tiling.plan.tile)
 
-    def optimize(self, tiling: Tiling, number: int, image: Any) -> Array:
+    def optimize(self, number: int, image: Any) -> Array:
         """Runs a stage, in smaller tiles where memory proves to be short.
 
         Args:
-            tiling: which says how small.
             number: of the stage.
             image: the picture of the stage before, None where there is none.
 
@@ -148,17 +141,17 @@ class _Run:
             The picture.
         """
         self.compiling.wait()
-        recorder, stage = self.recorder, self.stages[number]
+        if self.state is None:
+            self.recorder.begin_stage()
         if self.snapshots is not None:
             self.snapshots.stage = number
-            if tiling.recipe.optimizer == "lbfgs-b" and image is not None:
-                # SciPy keeps its state to itself, of which none is left between two sizes.
-                self.snapshots.offer(image, recorder)
-        began = recorder.steps_done if self.state is None else recorder.stage_began
-        attempt = partial(self._attempt, number, began + stage.steps)
-        return tiling.run(self.plans[number], stage.content, stage.style, attempt, image)
+            if self.tiling.recipe.optimizer == "lbfgs-b" and image is not None:
+                # SciPy keeps its state to itself, of which none is left between two sizes: there
+                # is no later chance.
+                self.snapshots.offer(image, self.recorder, last=True)
+        return self.tiling.run(partial(self._attempt, number), image, self.tell)
 
-    def _attempt(self, number: int, last_step: int, recipe: Recipe, image: Any) -> Array:
+    def _attempt(self, number: int, recipe: Recipe, image: Any) -> Array:
         stage = self.stages[number]
         # The pictures are resized here and not kept while the optimiser runs.
         pictures = (
@@ -178,13 +171,12 @@ class _Run:
             self.snapshots.tile = structure.tile
         # If this attempt fails, the next one goes on from the picture alone.
         (state, self.state), (carried, self.carried) = (self.state, None), (self.carried, None)
-        began = self.recorder.steps_done if state is None else self.recorder.stage_began
         image, self.carried = optimize(
             recipe,
             structure,
             inputs,
             jnp.asarray(image, jnp.float32),
-            steps=last_step - began,
+            steps=self.recorder.stage_began + stage.steps - self.recorder.steps_done,
             recorder=self.recorder,
             every=self.every,
             carried=carried,

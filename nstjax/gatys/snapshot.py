@@ -5,7 +5,6 @@ everything else. Its checksums tell when it is damaged.
 """
 
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import numpy as np
 from nstjax.errors import NstjaxError
 from nstjax.files import writing
 from nstjax.gatys.history import Recorder
-from nstjax.images import Picture
+from nstjax.images import Picture, sha256_of_pixels
 from nstjax.provenance import made_with
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
@@ -68,7 +67,7 @@ def identity_of(
     pictures = {"content image": content, "style image": style}
     if init is not None:
         pictures["init image"] = init.pixels
-    hashes = {name: _sha256(pixels) for name, pixels in pictures.items()}
+    hashes = {name: sha256_of_pixels(pixels) for name, pixels in pictures.items()}
     named = {name.replace("_", " "): value for name, value in values.items()}
     # A run may go on with less memory.
     for name in ("name", "source", "tile", "memory limit"):
@@ -130,7 +129,7 @@ class Snapshots:
         Args:
             state: what `Snapshot.state` holds, as any tree of arrays.
             recorder: of the run.
-            last: whether it is time in any case, as the run is being stopped.
+            last: whether it is time in any case, as there may be no other chance.
         """
         begun = time.perf_counter()
         if not self._every or (begun < self._due and not last):
@@ -185,7 +184,3 @@ def _change(name: str, before: Any, now: Any) -> str:
     if name.endswith(" image") or name == "weights":
         return f"the {name} is another" if name != "weights" else "the weights are others"
     return f"{name} was {before} and is {now}"
-
-
-def _sha256(pixels: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels, np.float32).data).hexdigest()

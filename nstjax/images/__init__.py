@@ -5,7 +5,7 @@ An image is a float32 array of shape (1, height, width, 3): RGB in [0, 1], encod
 
 from nstjax.images.fetch import is_url
 from nstjax.images.find import find_images
-from nstjax.images.identity import describe_input, public_name
+from nstjax.images.identity import describe_input, public_name, sha256_of_pixels
 from nstjax.images.load import Picture, load_image
 from nstjax.images.metadata import read_settings
 from nstjax.images.resize import fit_size, resize_image
@@ -27,5 +27,6 @@ __all__ = [
     "read_settings",
     "resize_image",
     "save_image",
+    "sha256_of_pixels",
     "to_pillow",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
+from jaxtyping import Float
 
 from nstjax.images.fetch import is_url
 from nstjax.images.load import Picture
@@ -32,7 +33,7 @@ def describe_input(picture: Picture) -> dict[str, Any]:
     height, width = picture.pixels.shape[1:3]
     return {
         "name": public_name(picture.name),
-        "sha256": picture.sha256 or _pixels_sha256(picture),
+        "sha256": picture.sha256 or sha256_of_pixels(picture.pixels, picture.alpha),
         "of": "file" if picture.sha256 else "pixels",
         "width": width,
         "height": height,
@@ -58,9 +59,21 @@ def public_name(name: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _pixels_sha256(picture: Picture) -> str:
+def sha256_of_pixels(*arrays: Float[np.ndarray, "..."] | None) -> str:
+    """Computes the SHA-256 of arrays in float32, and of their shapes.
+
+    Args:
+        arrays: pictures, of any shape; None is left out.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> sha256_of_pixels(np.zeros((1, 1, 2, 3)))[:8]
+        'dff112ff'
+    """
     digest = hashlib.sha256()
-    for array in (picture.pixels, picture.alpha):
+    for array in arrays:
         if array is not None:
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array, "<f4").data)
