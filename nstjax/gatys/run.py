@@ -17,10 +17,12 @@ from nstjax.gatys.memory import Tiling
 from nstjax.gatys.snapshot import Snapshot, Snapshots
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.start import start_image
+from nstjax.gatys.strength import calibrated, is_steered, steered, units_of, with_weights
 from nstjax.images import Picture, resize_image
 from nstjax.memory import Plan
 from nstjax.objective import network_params, prepare
 from nstjax.settings import Recipe
+from nstjax.structure import Inputs, Structure
 from nstjax.vgg import Weights
 from nstjax.vgg.network import Params
 
@@ -115,6 +117,7 @@ class _Run:
         plans: of the memory, by stage.
         state: of the snapshot that the run goes on from, until the optimiser has it.
         carried: what the size before left of the optimiser.
+        steer: whether the stage that begins is another round of the one before.
     """
 
     weights: Weights
@@ -130,11 +133,18 @@ class _Run:
     compiling: CompileAhead
     state: list[np.ndarray] | None
     carried: optax.OptState | None = None
+    steer: bool = False
 
     def compile(self, number: int) -> None:
         """Begins to compile a stage's programs, if there is such a stage."""
         if number < len(self.stages):
             self.compiling.start(self.stages[number], self.plans[number].tile)
+
+    def _is_round(self, number: int) -> bool:
+        """Whether a stage has the size of the one before."""
+        return (
+            0 < number < len(self.stages) and self.stages[number][:2] == self.stages[number - 1][:2]
+        )
 
     def optimize(self, tiling: Tiling, number: int, image: Any) -> Array:
         """Runs a stage, in smaller tiles where memory proves to be short.
@@ -155,6 +165,7 @@ class _Run:
                 # SciPy keeps its state to itself, of which none is left between two sizes.
                 self.snapshots.offer(image, recorder)
         began = recorder.steps_done if self.state is None else recorder.stage_began
+        self.steer = is_steered(tiling.recipe) and self.state is None and self._is_round(number)
         attempt = partial(self._attempt, number, began + stage.steps)
         return tiling.run(self.plans[number], stage.content, stage.style, attempt, image)
 
@@ -167,7 +178,10 @@ class _Run:
         )
         preprocessing = self.weights.preprocessing
         structure, inputs = prepare(recipe, preprocessing, self.params, *pictures)
-        self.compile(number + 1)
+        if recipe.strength is not None:
+            inputs = self._calibrated(recipe, structure, inputs, jnp.asarray(pictures[0]))
+        if not self._is_round(number + 1):
+            self.compile(number + 1)
         if image is None:
             image = start_image(recipe, *pictures, preprocessing, self.init)
         else:
@@ -192,3 +206,15 @@ class _Run:
             resumed=state,
         )
         return image
+
+    def _calibrated(
+        self, recipe: Recipe, structure: Structure, inputs: Inputs, content: Array
+    ) -> Inputs:
+        """The objective's numbers with weights by the recipe's strength."""
+        recorder, units = self.recorder, units_of(structure, inputs, content)
+        steer, self.steer = self.steer, False
+        if steer and units["style"]:
+            distance = recorder.history[-1]["style_raw"] / units["style"]
+            recorder.balance = steered(recorder.balance, recipe, distance)
+        recorder.weights = calibrated(recipe, units, recorder.balance)
+        return with_weights(inputs, recorder.weights)
