@@ -1,9 +1,9 @@
 """One knob for the terms' weights, which means the same at every size and for every painting.
 
-Terms are counted in units of what they are for the photograph, or for a picture without content.
-That alone leaves pictures of different sizes at different distances from the style, as small ones
-have fewer pixels for as many correlations. So each size is run in rounds, after each of which the
-content's weight changes by how far the style's distance is from the one that is wanted.
+Terms are counted in units that follow from the photograph, the style and the size. That alone
+leaves pictures of different sizes at different distances from the style, as small ones have fewer
+pixels for as many correlations. So each size is run in rounds, after each of which the content's
+weight changes by how far the style's distance is from the one that is wanted.
 """
 
 from itertools import pairwise
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nstjax.gatys.stages import Stage
+from nstjax.losses import content_loss, total_variation
 from nstjax.objective import evaluate
 from nstjax.ops import Program
 from nstjax.settings import Recipe
@@ -20,6 +21,7 @@ from nstjax.structure import TERMS, Inputs, Structure, Terms
 
 _ROUNDS, _LEAST_STEPS = 6, 5  # of a size, and in each
 _TV_SHARE = 0.02  # beside the style's 1; makes checkered noise dear, and little else
+_ROUGHNESS = 0.03  # of the chequerboard below
 _GAIN = 2.0  # of the logarithms; the distance answers to about half a change, and late
 _MOST_CHANGE = 4.0  # of the content's weight from a round to the next
 
@@ -65,14 +67,25 @@ def rounds_of(stages: list[Stage]) -> list[Stage]:
 def _references(
     structure: Structure, inputs: Inputs, content: Float[Array, "1 h w 3"]
 ) -> dict[str, Float[Array, ""]]:
-    flat = jnp.broadcast_to(jnp.mean(content, axis=(1, 2), keepdims=True), content.shape)
-    lost = evaluate(structure, inputs, flat)[1]["content"]
-    return evaluate(structure, inputs, content)[1] | {"content": lost}
+    lost = sum(
+        inputs.weights.content_layers[layer]
+        * content_loss(jnp.zeros_like(features), features, reduction=structure.content_reduction)
+        for layer, features in inputs.targets.content.items()
+    )
+    _, height, width, _ = content.shape
+    checks = jnp.indices((height, width)).sum(axis=0)[None, :, :, None] % 2
+    rough = jnp.broadcast_to(_ROUGHNESS * structure.pixel_range * checks, content.shape)
+    return {
+        "content": jnp.asarray(lost),
+        "style": evaluate(structure, inputs, content)[1]["style"],
+        "tv": total_variation(rough, form=structure.tv_form),
+    }
 
 
 references = Program(_references, static_argnames=("structure",))
 """From what `evaluate` takes, with the photograph: the unit of each term. That of the content is
-what a picture of the photograph's mean colour has; the others are the photograph's own."""
+the loss of a picture without any feature, that of the style the photograph's own, and that of the
+total variation what a chequerboard has whose fields differ as neighbours in photographs do."""
 
 
 def steered(balance: float, recipe: Recipe, distance: float) -> float:
