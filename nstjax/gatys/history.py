@@ -119,7 +119,7 @@ class Recorder:
             saved: of that one's `saved`.
         """
         for name in _KEPT:
-            setattr(self, name, saved[name])
+            setattr(self, name, saved.get(name, getattr(self, name)))
         self._begin = time.perf_counter() - saved["seconds"]
 
     def elapsed(self) -> float:
