@@ -146,6 +146,14 @@ class ObjectiveSettings:
 class Recipe(ObjectiveSettings):
     """All settings of a run on the pixel route. Validated on construction."""
 
+    strength: float | None = setting(
+        None,
+        help="in place of the terms' weights, for any style and size: 0, the photograph, to 1, "
+        "style alone; 0.5 leaves a tenth of the photograph's style loss",
+        least=0,
+        most=1,
+    )
+
     init: str = setting("content", help="the start: content, noise, style, or a picture file")
     noise_ratio: float = setting(
         0.0, help="share of noise blended into the start, 0 to 1", least=0, most=1
@@ -353,8 +361,20 @@ def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
         if isinstance(settings.get(name), str):
             settings[name] = parse_layers(settings[name])
     if isinstance(recipe, Recipe):
+        _check_strength(settings)
         settings = _with_sizes(recipe, settings)
     return dataclasses.replace(recipe, **settings)
+
+
+def _check_strength(settings: dict[str, Any]) -> None:
+    given = {name for name in ("content_weight", "style_weight") if name in settings}
+    given |= {"tv_weight"} if settings.get("tv_weight") else set()  # 0 leaves out the term
+    if given and settings.get("strength") is not None:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        raise NstjaxError(
+            f"strength is {settings['strength']}, which decides the terms' weights: leave out "
+            f"{options}, or --strength"
+        )
 
 
 def _with_sizes(recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def test_damaged(run, tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     damaged = [b"", b"text", whole[: len(whole) // 2], whole[:-1]]
     damaged += [(tmp_path / "other.npz").read_bytes()]
-    for place in (0, 200, len(whole) // 3, len(whole) // 2):
+    for place in (0, 200, 5000, len(whole) // 2):  # not where zip keeps the time of day
         damaged.append(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
     for data in damaged:
         path.write_bytes(data)

@@ -254,7 +254,7 @@ ABOVE_ZERO = (
     "style_scale",
 )
 COUNTS = ("history_size", "decay_steps", "size", "min_size", "style_size")
-SHARES = ("noise_ratio", "tolerance", "beta1", "beta2", "average")
+SHARES = ("noise_ratio", "tolerance", "beta1", "beta2", "average", "strength")
 NUMBERS = (*AT_LEAST_ZERO, *ABOVE_ZERO, *SHARES)
 BAD = [
     *((name, -1.0) for name in NUMBERS),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from nstjax.gatys.loop import compile_steps
 from nstjax.gatys.stages import Shape, Stage
+from nstjax.gatys.strength import references
 from nstjax.objective import (
     Inputs,
     Structure,
@@ -95,6 +96,8 @@ class CompileAhead:
             return prepare(recipe, self._preprocessing, self._params, content, style)[1]
 
         inputs = jax.eval_shape(inputs_of, content, style)
+        if recipe.strength is not None:
+            references.compile(structure, inputs, content)
         compile_steps(recipe, structure, inputs, *content.shape[1:3])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from nstjax.gatys.strength import first_balance
 from nstjax.objective import TERMS, report_terms
 from nstjax.settings import Recipe
 
@@ -17,7 +18,7 @@ History = list[Entry]
 TOLERANCE_STEPS = 10
 _ASKED = "the callback asked for it"
 # Of a `Recorder`, what a snapshot keeps.
-_KEPT = ("history", "note", "_reported", "_skip", "_earlier", "_first")
+_KEPT = ("history", "note", "balance", "_reported", "_skip", "_earlier", "_first")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Recorder:
         history: one entry a step, the start first: `step`, `total`, each term weighted (`content`,
             …) and before its weight (`content_raw`, …), `evaluations` and `seconds` so far.
         recipe: the settings, with the tile that is in use.
+        weights: of the terms in the newest stage.
+        balance: between them, where the recipe has a strength; see `nstjax.gatys.strength`.
         stopped: why the run ended before its last step; empty while it did not.
         note: why the newest stage ended before its last step, if the run may still go on; empty
             while it did not.
@@ -69,8 +72,9 @@ class Recorder:
         self.stopped = ""
         self.note = ""
         self.recipe = recipe
+        self.weights: dict[str, float] = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
+        self.balance = 1.0 if recipe.strength is None else first_balance(recipe.strength)
         self._steps = steps  # of all sizes together
-        self._weights = {name: getattr(recipe, f"{name}_weight") for name in TERMS}
         self._callback = callback
         self._reported = 0
         self._skip = False
@@ -115,7 +119,7 @@ class Recorder:
             saved: of that one's `saved`.
         """
         for name in _KEPT:
-            setattr(self, name, saved[name])
+            setattr(self, name, saved.get(name, getattr(self, name)))
         self._begin = time.perf_counter() - saved["seconds"]
 
     def elapsed(self) -> float:
@@ -151,7 +155,7 @@ class Recorder:
         if self._skip and not self.stopped:
             self._skip = False
             return
-        entry = {"step": self.step + 1, "total": total, **report_terms(raw, self._weights)}
+        entry = {"step": self.step + 1, "total": total, **report_terms(raw, self.weights)}
         entry |= {"evaluations": self._earlier + evaluations, "seconds": round(seconds, 4)}
         self.history.append(entry)
         if self._stalled():

@@ -17,9 +17,11 @@ from nstjax.gatys.memory import Tiling
 from nstjax.gatys.snapshot import Snapshot, Snapshots
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.start import start_image
+from nstjax.gatys.strength import calibrated, is_steered, steered, units_of, with_weights
 from nstjax.images import Picture, resize_image
 from nstjax.objective import network_params, prepare
 from nstjax.settings import Recipe
+from nstjax.structure import Inputs, Structure
 from nstjax.vgg import Weights
 from nstjax.vgg.network import Params
 
@@ -108,6 +110,7 @@ class _Run:
     Attributes:
         state: of the snapshot that the run goes on from, until the optimiser has it.
         carried: what the size before left of the optimiser.
+        steer: whether the stage that begins is another round of the one before.
     """
 
     tiling: Tiling
@@ -124,11 +127,18 @@ class _Run:
     tell: Callable[[str], object]
     state: list[np.ndarray] | None
     carried: optax.OptState | None = None
+    steer: bool = False
 
     def compile(self, number: int) -> None:
         """Begins to compile a stage's programs, if there is such a stage."""
         if number < len(self.stages):
             self.compiling.start(self.stages[number], self.tiling.plan.tile)
+
+    def _is_round(self, number: int) -> bool:
+        """Whether a stage has the size of the one before."""
+        return (
+            0 < number < len(self.stages) and self.stages[number][:2] == self.stages[number - 1][:2]
+        )
 
     def optimize(self, number: int, image: Any) -> Array:
         """Runs a stage, in smaller tiles where memory proves to be short.
@@ -149,6 +159,8 @@ class _Run:
                 # SciPy keeps its state to itself, of which none is left between two sizes: there
                 # is no later chance.
                 self.snapshots.offer(image, self.recorder, last=True)
+        steered_run = is_steered(self.tiling.recipe)
+        self.steer = steered_run and self.state is None and self._is_round(number)
         return self.tiling.run(partial(self._attempt, number), image, self.tell)
 
     def _attempt(self, number: int, recipe: Recipe, image: Any) -> Array:
@@ -160,7 +172,10 @@ class _Run:
         )
         preprocessing = self.weights.preprocessing
         structure, inputs = prepare(recipe, preprocessing, self.params, *pictures)
-        self.compile(number + 1)
+        if recipe.strength is not None:
+            inputs = self._calibrated(recipe, structure, inputs, jnp.asarray(pictures[0]))
+        if not self._is_round(number + 1):
+            self.compile(number + 1)
         if image is None:
             image = start_image(recipe, *pictures, preprocessing, self.init)
         else:
@@ -184,3 +199,15 @@ class _Run:
             resumed=state,
         )
         return image
+
+    def _calibrated(
+        self, recipe: Recipe, structure: Structure, inputs: Inputs, content: Array
+    ) -> Inputs:
+        """The objective's numbers with weights by the recipe's strength."""
+        recorder, units = self.recorder, units_of(structure, inputs, content)
+        steer, self.steer = self.steer, False
+        if steer and units["style"]:
+            distance = recorder.history[-1]["style_raw"] / units["style"]
+            recorder.balance = steered(recorder.balance, recipe, distance)
+        recorder.weights = calibrated(recipe, units, recorder.balance)
+        return with_weights(inputs, recorder.weights)

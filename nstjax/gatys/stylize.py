@@ -12,6 +12,7 @@ from nstjax.gatys.run import run_stages
 from nstjax.gatys.snapshot import EVERY_S, Snapshot, Snapshots, identity_of
 from nstjax.gatys.stages import stages_of
 from nstjax.gatys.start import load_init
+from nstjax.gatys.strength import is_steered, rounds_of
 from nstjax.images import (
     MadePicture,
     Picture,
@@ -99,6 +100,7 @@ def stylize(
         weights = load_weights(recipe.network, path=weights)
     pixels = content_picture.pixels, style_picture.pixels
     stages = stages_of(recipe, *(image.shape[1:3] for image in pixels))
+    stages = rounds_of(stages) if is_steered(recipe) else stages
     recorder = Recorder(recipe, sum(stage.steps for stage in stages), callback)
     snapshots = resumed = None
     if snapshot is not None:
