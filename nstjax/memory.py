@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import jax
 import psutil
 
 from nstjax.errors import NstjaxError
@@ -121,6 +120,8 @@ def size_text(size: int) -> str:
 
 def device_memory() -> int | None:
     """Returns the bytes that JAX may take on its first device; None where that is the machine."""
+    import jax  # not before the command line has said where compiled programs are kept
+
     stats = jax.local_devices()[0].memory_stats() or {}
     return stats.get("bytes_limit")
 

@@ -154,7 +154,7 @@ def test_each_arrays_gradient_is_pytorchs(run):
 def test_adam_moves_as_pytorchs(run):
     before, after = norm(run.states[0].params), norm(run.states[1].params)
     golden = run.golden["steps"][0]["params_norm"]
-    np.testing.assert_allclose(after, golden, rtol=3e-6)
+    np.testing.assert_allclose(after, golden, rtol=5e-6)
     assert abs(before / golden - 1) > 3e-5
     # What the second step finds shows that all numbers went to the right place.
     golden, found = run.golden["steps"][1], measured(run, 1)

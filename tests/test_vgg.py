@@ -226,7 +226,7 @@ def test_the_border_is_replicated_for_the_first_convolution(random_vgg19, rng):
 
 
 def test_unknown_first_padding(random_vgg19):
-    with pytest.raises(NstjaxError, match=r"unknown first padding 'edge': .*zeros, replicate"):
+    with pytest.raises(NstjaxError, match=r"unknown first padding 'edge' .*zeros, replicate"):
         features_of(random_vgg19, jnp.zeros((1, 8, 8, 3)), "block1_conv1", first_padding="edge")
 
 
