@@ -279,7 +279,7 @@ def prepare(
         NstjaxError: if a picture is too small for a layer, or the weights do not fit the pictures.
     """
     structure = structure_of(recipe, preprocessing)
-    check_pictures(recipe, content, style)
+    check_sizes(recipe, content.shape[1:3], *(picture.shape[1:3] for picture in _several(style)))
     styles = [jnp.asarray(picture) for picture in _several(style)]
     targets = Targets(
         content_targets(structure, params, jnp.asarray(content)),
@@ -332,24 +332,24 @@ def report_terms(raw: dict, weights: dict) -> dict:
     return weighted | {f"{name}_raw": value for name, value in raw.items()}
 
 
-def check_pictures(
-    recipe: ObjectiveSettings, content: Pixels, style: StylePixels | Sequence[StylePixels]
+def check_sizes(
+    recipe: ObjectiveSettings, content: tuple[int, ...], *styles: tuple[int, ...]
 ) -> None:
     """Checks that pictures are large enough for the layers that a recipe takes from them.
 
     Args:
         recipe: the settings.
-        content: shape (N, H, W, 3).
-        style: shape (1, H, W, 3), of any size, or several of them.
+        content: height and width of the content image in pixels.
+        styles: of each style image.
 
     Raises:
         NstjaxError: if one is too small.
     """
     for layer, _ in recipe.content_layers + recipe.style_layers:
-        check_size(content.shape[1], content.shape[2], layer)
+        check_size(content[0], content[1], layer)
     for layer, _ in recipe.style_layers:
-        for picture in _several(style):
-            check_size(picture.shape[1], picture.shape[2], layer)
+        for height, width in styles:
+            check_size(height, width, layer)
 
 
 def total_of(

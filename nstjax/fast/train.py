@@ -27,7 +27,7 @@ from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.trainer import State, first_state
 from nstjax.images import Picture, fit_size, resize_image
-from nstjax.objective import check_pictures, network_params, style_targets
+from nstjax.objective import check_sizes, network_params, style_targets
 from nstjax.settings import override
 from nstjax.structure import Inputs, Structure, Targets, TermWeights, structure_of, weights_of
 from nstjax.vgg import Weights
@@ -101,8 +101,7 @@ def train(
     recipe = settle(recipe, len(dataset))
     check_batch_size(recipe.batch_size)
     style_pixels = _style_at(recipe, style.pixels)
-    square = np.zeros((1, recipe.image_size, recipe.image_size, 3), np.float32)
-    check_pictures(recipe, square, style_pixels)
+    check_sizes(recipe, (recipe.image_size, recipe.image_size), style_pixels.shape[1:3])
     structure, inputs = objective_of(recipe, weights, style_pixels)
     config = run_config(recipe, style, dataset, weights)
     folder = Path(workdir) / name

@@ -7,7 +7,7 @@ import numpy as np
 
 from nstjax.errors import NstjaxError
 from nstjax.images import fit_size
-from nstjax.objective import check_pictures
+from nstjax.objective import check_sizes
 from nstjax.settings import Recipe
 
 Shape = tuple[int, int]
@@ -55,7 +55,7 @@ def stages_of(recipe: Recipe, content: Shape, style: Shape) -> list[Stage]:
         shape = _content_shape(recipe, content, share)
         stage = Stage(shape, _style_shape(recipe, style, shape, share), steps + waiting)
         try:
-            check_pictures(recipe, _stand_in(stage.content), _stand_in(stage.style))
+            check_sizes(recipe, stage.content, stage.style)
         except NstjaxError:
             if number == len(planned):
                 raise
@@ -113,8 +113,3 @@ def _style_shape(recipe: Recipe, style: Shape, content: Shape, share: float) -> 
         height, width = height * recipe.style_scale, width * recipe.style_scale
         shape = max(1, round(height)), max(1, round(width))
     return shape if recipe.style_upscale or max(shape) <= max(style) else style
-
-
-def _stand_in(shape: Shape) -> np.ndarray:
-    """A picture of a size, of which there is one pixel in memory."""
-    return np.broadcast_to(np.float32(0), (1, *shape, 3))
