@@ -6,6 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from convolutions import (
+    check_in_float32,
+    check_in_other_dtypes,
+    direct,
+    result_and_gradients,
+)
 
 from nstjax.ops.few_channels import conv_few_inputs, conv_few_outputs
 
@@ -16,21 +22,6 @@ CASES = [
 ]
 
 
-def direct(x, kernel):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-def result_and_gradients(convolve, x, kernel):
-    @jax.jit
-    def compute(x, kernel):
-        y, vjp = jax.vjp(convolve, x, kernel)
-        return y, *vjp(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
-
-    return compute(x, kernel)
-
-
 @pytest.mark.parametrize(("shape", "kernel_shape"), CASES)
 @pytest.mark.parametrize("convolve", [conv_few_inputs, conv_few_outputs])
 def test_result_and_gradients(convolve, shape, kernel_shape, rng):
@@ -39,28 +30,13 @@ def test_result_and_gradients(convolve, shape, kernel_shape, rng):
         i, o = o, i
     x = jnp.asarray(rng.standard_normal((n, h, w, i), dtype=np.float32))
     kernel = jnp.asarray(rng.standard_normal((a, b, i, o), dtype=np.float32))
-    results = result_and_gradients(convolve, x, kernel)
-    for ours, theirs in zip(results, result_and_gradients(direct, x, kernel), strict=True):
-        assert ours.dtype == jnp.float32
-        assert ours.shape == theirs.shape
-        assert jnp.abs(ours - theirs).max() <= 1e-5 * jnp.abs(theirs).max()
+    check_in_float32(convolve, direct, x, kernel)
 
 
 @pytest.mark.parametrize("convolve", [conv_few_inputs, conv_few_outputs])
 def test_in_other_dtypes(convolve, rng):
     x, kernel = rng.standard_normal((1, 10, 11, 2)), rng.standard_normal((9, 9, 2, 3))
-    with jax.enable_x64(True):
-        exact = result_and_gradients(convolve, jnp.asarray(x), jnp.asarray(kernel))
-        expected = result_and_gradients(direct, jnp.asarray(x), jnp.asarray(kernel))
-    expected = [np.asarray(array) for array in expected]
-    for ours, theirs in zip(exact, expected, strict=True):
-        assert ours.dtype == jnp.float64
-        np.testing.assert_allclose(ours, theirs, atol=1e-12)
-    narrow = result_and_gradients(convolve, jnp.bfloat16(x), jnp.bfloat16(kernel))
-    assert [a.dtype for a in narrow] == [jnp.float32, jnp.bfloat16, jnp.bfloat16]
-    for ours, theirs in zip(narrow, expected, strict=True):
-        difference = np.abs(np.asarray(ours, np.float64) - theirs)
-        assert difference.max() <= 0.02 * np.abs(theirs).max()
+    check_in_other_dtypes(convolve, direct, x, kernel)
 
 
 @pytest.mark.parametrize("convolve", [conv_few_inputs, conv_few_outputs])

@@ -6,6 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from convolutions import (
+    check_in_float32,
+    check_in_other_dtypes,
+    direct,
+    result_and_gradients,
+)
 
 from nstjax.ops import strips
 from nstjax.ops.downsample import conv3x3_stride2
@@ -14,12 +20,6 @@ from nstjax.ops.upsample import upsample_conv3x3
 # N, H, W, I and O, and of how many bytes strips are: then they have one row, some, or all. Shapes
 # differ, for programs are kept by shape.
 CASES = [((2, 5, 8, 4, 3), 1), ((1, 16, 17, 3, 5), 12000), ((3, 4, 4, 2, 1), 2**20)]
-
-
-def direct(x, kernel, stride=1):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 def upsample(x, kernel):
@@ -33,26 +33,13 @@ BOTH = [
 ]
 
 
-def result_and_gradients(convolve, x, kernel):
-    @jax.jit
-    def compute(x, kernel):
-        y, vjp = jax.vjp(convolve, x, kernel)
-        return y, *vjp(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
-
-    return compute(x, kernel)
-
-
 @pytest.mark.parametrize(("shape", "strip_bytes"), CASES)
 @pytest.mark.parametrize(("ours", "theirs"), BOTH)
 def test_result_and_gradients(ours, theirs, shape, strip_bytes, rng, monkeypatch):
     monkeypatch.setattr(strips, "STRIP_BYTES", strip_bytes)
     x = jnp.asarray(rng.standard_normal(shape[:4], dtype=np.float32))
     kernel = jnp.asarray(rng.standard_normal((3, 3, *shape[3:]), dtype=np.float32))
-    results = result_and_gradients(ours, x, kernel)
-    for our, their in zip(results, result_and_gradients(theirs, x, kernel), strict=True):
-        assert our.dtype == jnp.float32
-        assert our.shape == their.shape
-        assert jnp.abs(our - their).max() <= 1e-5 * jnp.abs(their).max()
+    check_in_float32(ours, theirs, x, kernel)
 
 
 def test_one_pixel_is_enlarged(rng):
@@ -66,18 +53,7 @@ def test_one_pixel_is_enlarged(rng):
 @pytest.mark.parametrize(("ours", "theirs"), BOTH)
 def test_in_other_dtypes(ours, theirs, rng):
     x, kernel = rng.standard_normal((1, 5, 6, 2)), rng.standard_normal((3, 3, 2, 3))
-    with jax.enable_x64(True):
-        exact = result_and_gradients(ours, jnp.asarray(x), jnp.asarray(kernel))
-        expected = result_and_gradients(theirs, jnp.asarray(x), jnp.asarray(kernel))
-    expected = [np.asarray(array) for array in expected]
-    for our, their in zip(exact, expected, strict=True):
-        assert our.dtype == jnp.float64
-        np.testing.assert_allclose(our, their, atol=1e-12)
-    narrow = result_and_gradients(ours, jnp.bfloat16(x), jnp.bfloat16(kernel))
-    assert [a.dtype for a in narrow] == [jnp.float32, jnp.bfloat16, jnp.bfloat16]
-    for our, their in zip(narrow, expected, strict=True):
-        difference = np.abs(np.asarray(our, np.float64) - their)
-        assert difference.max() <= 0.02 * np.abs(their).max()
+    check_in_other_dtypes(ours, theirs, x, kernel)
 
 
 # At stride 2 the result itself is computed directly everywhere, its gradients as products.
