@@ -245,6 +245,20 @@ def test_contact_sheet_writes_its_labels_beside_the_pictures(tmp_path):
     assert columns[:, 120:220].any()
 
 
+def test_contact_sheet_writes_captions_under_the_pictures(tmp_path):
+    picture = plain((0, 0, 1), 100, 100)
+    grid = [[picture, picture], [picture, picture]]
+    contact_sheet(tmp_path / "captions.png", grid, captions=[["", "y"], ["x", ""]], size=100)
+    sheet = pixels_of(tmp_path / "captions.png")
+    row = GAP + 100 + CAPTION
+    assert sheet.shape[:2] == (2 * row + GAP, 3 * GAP + 200)
+    ink = np.array((sheet < 255).any(axis=2))
+    for top, captions in ((GAP, (False, True)), (GAP + row, (True, False))):
+        assert ink[top : top + 100, GAP : GAP + 100].all()
+        under = ink[top + 100 : top - GAP + row + GAP]
+        assert (under[:, GAP : GAP + 100].any(), under[:, 2 * GAP + 100 :].any()) == captions
+
+
 @pytest.mark.parametrize(
     ("pictures", "labels", "message"),
     [
@@ -254,6 +268,7 @@ def test_contact_sheet_writes_its_labels_beside_the_pictures(tmp_path):
         ([[plain(0)], [plain(0), None]], {}, "rows of 1, 2 pictures"),
         ([[plain(0)]], {"row_labels": ["a", "b"]}, "2 row labels for 1 rows"),
         ([[plain(0)]], {"column_labels": ["a", "b"]}, "2 column labels for 1 columns"),
+        ([[plain(0)]], {"captions": [["a", "b"]]}, "rows of 2 captions for rows of 1 pictures"),
     ],
 )
 def test_no_grid(tmp_path, pictures, labels, message):

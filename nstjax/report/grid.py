@@ -26,6 +26,7 @@ def contact_sheet(
     *,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
     size: int = 320,
 ) -> None:
     """Saves a grid of pictures, such as of photographs in several styles.
@@ -37,6 +38,7 @@ def contact_sheet(
         pictures: row by row, each (1, H, W, 3) in [0, 1]; None leaves a place empty.
         row_labels: names to the left of the rows: none, or one for each.
         column_labels: names above the columns: none, or one for each.
+        captions: what to write under the pictures, row by row: none, or one for each place.
         size: the longest side of each picture in pixels.
 
     Raises:
@@ -47,11 +49,12 @@ def contact_sheet(
         contact_sheet("sheet.png", [[photo, result]], column_labels=["photograph", "stylised"])
     """
     path = check_report(path)
-    _check_grid(pictures, row_labels, column_labels)
+    _check_grid(pictures, row_labels, column_labels, captions)
     grid = [[None if image is None else fit(image, size, size) for image in r] for r in pictures]
     heights = [_longest(row, axis=1) for row in grid]
     widths = [_longest(column, axis=2) for column in zip(*grid, strict=True)]
-    tops = _starts(heights, GAP + (CAPTION if column_labels else 0))
+    under = CAPTION if captions else 0
+    tops = _starts([height + under for height in heights], GAP + (CAPTION if column_labels else 0))
     lefts = _starts(widths, GAP + (CAPTION if row_labels else 0))
     panels = [
         # In the middle of its row and of its column.
@@ -72,11 +75,20 @@ def contact_sheet(
         for r, label in enumerate(row_labels):
             x, y = lefts[0] - 10, tops[r] + heights[r] // 2
             write_text(figure, x, y, label, heights[r], rotation=90, ha="right", va="center")
+        for r, row in enumerate(captions):
+            for c, caption in enumerate(row):
+                x, y = lefts[c] + widths[c] // 2, tops[r] + heights[r] + GAP
+                write_text(figure, x, y, caption, widths[c], ha="center")
         save_sheet(path, figure)
 
 
-def _check_grid(pictures: Grid, row_labels: Sequence[str], column_labels: Sequence[str]) -> None:
-    """Raises an error for people unless the pictures and their labels make a grid."""
+def _check_grid(
+    pictures: Grid,
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    captions: Sequence[Sequence[str]],
+) -> None:
+    """Raises an error for people unless the pictures and what is written make a grid."""
     if all(image is None for row in pictures for image in row):
         raise NstjaxError("a contact sheet got no pictures: give at least one")
     lengths = [len(row) for row in pictures]
@@ -94,6 +106,11 @@ def _check_grid(pictures: Grid, row_labels: Sequence[str], column_labels: Sequen
                 f"a contact sheet got {len(labels)} {what} labels for {count} {what}s: "
                 "give one for each, or none"
             )
+    if captions and [len(row) for row in captions] != lengths:
+        raise NstjaxError(
+            f"a contact sheet got rows of {', '.join(str(len(row)) for row in captions)} captions "
+            f"for rows of {', '.join(map(str, lengths))} pictures: give one for each place, or none"
+        )
 
 
 def _longest(images: Sequence[Image | None], axis: int) -> int:
