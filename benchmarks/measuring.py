@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import signal
 import statistics
 import sys
 import time
@@ -24,6 +25,8 @@ from nstjax.vgg import Weights, load_weights
 from nstjax.vgg.layers import kernel_shapes
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+# Kilobytes, but for macOS, which counts bytes.
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _PEAK_SIDE = {"cpu": 2048}  # of the matrices; enough for all cores to be busy
 
 
@@ -35,10 +38,14 @@ def save_json(path: Path, **found: Any) -> None:
         "cores": os.cpu_count(),
         "device": jax.devices()[0].device_kind,
     }
-    versions = {"python": platform.python_version(), "nstjax": nstjax.__version__}
-    versions |= {name: version(name) for name in LIBRARIES}
-    data = {"machine": machine, "versions": versions, **found}
+    data = {"machine": machine, "versions": versions(), **found}
     write_whole(path, json.dumps(data, indent=2).encode())
+
+
+def versions() -> dict[str, str]:
+    """What is measured, and with what."""
+    found = {"python": platform.python_version(), "nstjax": nstjax.__version__}
+    return found | {name: version(name) for name in LIBRARIES}
 
 
 def processor() -> str:
@@ -53,6 +60,24 @@ def processor() -> str:
         about[name.strip()] = value.strip()
     vectors = [name for name in ("avx512f", "avx2") if name in about.get("flags", "").split()]
     return " ".join([about.get("model name", platform.processor()), *vectors[:1]])
+
+
+def run_program(arguments: list[str]) -> tuple[int, float, int]:
+    """Runs the command line in a process of its own, which ends with this one's interruption.
+
+    Returns its exit code, its seconds, and the most bytes that it had in memory.
+    """
+    code = "import sys; from nstjax.cli import main; sys.exit(main(sys.argv[1:]))"
+    began = time.perf_counter()
+    process = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", code, *arguments])
+    try:
+        _, status, usage = os.wait4(process, 0)
+    except BaseException:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        raise
+    seconds = time.perf_counter() - began
+    return os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss * _RSS_UNIT
 
 
 def find_weights(network: str) -> Weights:
@@ -141,6 +166,5 @@ def peak_memory() -> dict[str, Any]:
         return {"peak_mib": stats["peak_bytes_in_use"] / 2**20, "peak_of": "device"}
     import resource  # absent on Windows
 
-    unit = 1 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
     return {"peak_mib": peak / 2**20, "peak_of": "process"}

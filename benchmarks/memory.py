@@ -10,13 +10,11 @@ route is left out where the weights of VGG19 are not at hand.
 
 import argparse
 import os
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from measuring import save_json
+from measuring import run_program, save_json
 
 from nstjax.assets import find_weights, sample_path
 from nstjax.errors import NstjaxError
@@ -26,8 +24,6 @@ ROUTES = {
     "fast": ["--style", "starry"],
     "pixels": ["--style", "STYLE", "--recipe", "tensorflow", "--steps", "1"],
 }
-# Kilobytes, but for macOS, which counts bytes.
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def main() -> None:
@@ -62,21 +58,12 @@ def measure(route: str, size: int, tile: str, limit: str | None, photo: Path) ->
         words = [str(photo) if word == "STYLE" else word for word in ROUTES[route]]
         words += ["--tile", tile, "--size", str(size), "--output", str(out), "--quiet"]
         words += [] if limit is None else ["--memory-limit", limit]
-        began = time.perf_counter()
-        status, peak = _run(["stylize", str(content), *words])
+        status, seconds, peak = run_program(["stylize", str(content), *words])
         found = {"route": route, "width": size, "height": size * 3 // 4, "asked": tile}
         found |= {"limit": limit, "status": status, "peak_gb": peak / 1e9}
-        found |= {"seconds": time.perf_counter() - began}
+        found |= {"seconds": seconds}
         settings = read_settings(out) if out.exists() else None
     return found | {"tile": (settings or {}).get("tile")}
-
-
-def _run(arguments: list[str]) -> tuple[int, int]:
-    """Runs the program; returns its exit code and the most bytes that it had in memory."""
-    code = "import sys; from nstjax.cli import main; sys.exit(main(sys.argv[1:]))"
-    process = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", code, *arguments])
-    _, status, usage = os.wait4(process, 0)
-    return os.waitstatus_to_exitcode(status), usage.ru_maxrss * _RSS_UNIT
 
 
 def _row(found: dict[str, Any]) -> str:

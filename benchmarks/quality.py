@@ -68,10 +68,7 @@ def measure_all(options: argparse.Namespace) -> None:
     print("|---|" + "---|" * len(columns))
     results = []
     for path, picture in pictures.items():
-        found = measure_alone(picture, content, options.tile)
-        for size in options.sizes:
-            at_size = [nstjax.load_image(x, size=size).pixels for x in (picture, content, style)]
-            found |= measure_features(weights, at_size, size)
+        found = measure(weights, [picture, content, style], options.sizes, options.tile)
         cells = (f"{found[column]:.3f}" for column in columns)
         print(f"| {Path(path).name} | {' | '.join(cells)} |", flush=True)
         results.append({"picture": Path(path).name, **found})
@@ -87,6 +84,18 @@ def measure_all(options: argparse.Namespace) -> None:
 def load(path: str) -> np.ndarray:
     """A picture's pixels, RGB in [0, 1], shape (1, H, W, 3)."""
     return nstjax.load_image(path).pixels
+
+
+def measure(
+    weights: Weights, pictures: list[np.ndarray], sizes: list[int], tile: int | None = None
+) -> dict[str, Any]:
+    """All that is measured of a picture, beside its photograph and its painting."""
+    picture, content, _ = pictures
+    found: dict[str, Any] = measure_alone(picture, content, tile)
+    for size in sizes:
+        at_size = [nstjax.load_image(x, size=size).pixels for x in pictures]
+        found |= measure_features(weights, at_size, size)
+    return found
 
 
 def measure_features(weights: Weights, pictures: list[np.ndarray], size: int) -> dict[str, Any]:
