@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/performance.py [--results benchmarks/results] [--readme README.md]
 
-Reads `peers*.json`, `step*.json` and `startup*.json`, those that are there, and replaces what
-stands between the two markers in the README. Numbers there are never typed.
+Reads `peers*.json`, `step*.json`, `startup*.json` and `gallery*.json`, those that are there, and
+replaces what stands between the two markers in the README. Numbers there are never typed.
 """
 
 import argparse
@@ -123,6 +123,28 @@ def startup(results: list[Result]) -> str:
     return table(["whole process", "nothing compiled yet", "compiled before"], rows)
 
 
+def gallery(results: list[Result]) -> str:
+    """Each recipe: medians over its pictures."""
+    rows = []
+    pairs = len({(result["photo"], result["painting"]) for result in results})
+    sizes = ", ".join(str(size) for size in sorted({result["size"] for result in results}))
+    for recipe in dict.fromkeys(result["recipe"] for result in results):
+        own = [result for result in results if result["recipe"] == recipe]
+        median = {
+            name: statistics.median(result[name] for result in own)
+            for name in ("seconds", "peak_gb", *GALLERY_MEASURES)
+        }
+        cells = [f"`{recipe}`", f"{median['seconds']:.0f} s", f"{median['peak_gb']:.1f} GB"]
+        rows.append(cells + [f"{median[name]:.3f}" for name in GALLERY_MEASURES])
+    head = ["recipe", "whole process", "peak memory", *GALLERY_MEASURES.values()]
+    note = (
+        f"Medians over {pairs} pair{'s' * (pairs > 1)} at {sizes} pixels, nothing compiled before. "
+        "Style: distance to the painting as a share of the photograph's; content: distance to the "
+        "photograph; SSIM: likeness to it."
+    )
+    return f"{table(head, rows)}\n\n{note}"
+
+
 def seconds(value: float) -> str:
     """Three digits."""
     return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
@@ -133,6 +155,13 @@ MAKERS: dict[str, Callable[[list[Result]], str]] = {
     "peers": peers,
     "step": step,
     "startup": startup,
+    "gallery": gallery,
+}
+GALLERY_MEASURES = {
+    "gram": "style, Gram",
+    "wasserstein": "style, Wasserstein",
+    "content": "content",
+    "SSIM": "SSIM",
 }
 SHOWN_VERSIONS = ("python", "jax", "torch", "tensorflow")
 

@@ -11,20 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import picture
+from PIL import Image
 
 import nstjax
 from nstjax.ops import conv3x3
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+import gallery  # noqa: E402  # pyright: ignore[reportMissingImports]
 from measuring import direct_gflop  # noqa: E402  # pyright: ignore[reportMissingImports]
 from quality import seam_energy, ssim  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 
-def run_benchmark(name, arguments, folder):
+def run_benchmark(name, arguments, folder, **variables):
     """Runs one without real weights, the same everywhere; its table's lines, and its JSON."""
     environment = {**os.environ, "NSTJAX_CACHE": str(folder), "PYTHONPATH": str(BENCHMARKS.parent)}
     environment.pop("NSTJAX_ASSETS", None)
+    environment |= variables
     file = folder / "out.json"
     run = subprocess.run(
         [sys.executable, BENCHMARKS / name, *arguments, "--json", file],
@@ -121,6 +124,12 @@ def test_performance(tmp_path):
     ]
     about = {"machine": {"cores": 2, "processor": "one"}, "versions": {"jax": "1", "flax": "2"}}
     (tmp_path / "peers.json").write_text(json.dumps({**about, "results": peers}))
+    gallery = [
+        {"recipe": "keras", "photo": photo, "painting": "b.jpg", "size": 64, "seconds": seconds}
+        | {"peak_gb": 1.25, "gram": 0.1, "wasserstein": 0.2, "content": 0.3, "SSIM": 0.4}
+        for photo, seconds in (("a.jpg", 10.0), ("c.jpg", 20.0))
+    ]
+    (tmp_path / "gallery.json").write_text(json.dumps({**about, "results": gallery}))
     readme = tmp_path / "README.md"
     readme.write_text(
         "# Title\n<!-- made by benchmarks/performance.py -->\nold\n"
@@ -134,6 +143,8 @@ def test_performance(tmp_path):
     assert "old" not in text
     assert "| pixels-8 | 2 s | 4 s (torch) | **0.50** (0.25–0.75, 3 rounds) |" in text
     assert "2 cores, one; jax 1" in text
+    assert "| `keras` | 15 s | 1.2 GB | 0.100 | 0.200 | 0.300 | 0.400 |" in text
+    assert "Medians over 2 pairs at 64 pixels" in text
 
 
 def test_ssim_by_hand(rng):
@@ -180,6 +191,78 @@ def test_quality(tmp_path):
     assert len(table) == 4
     assert {line.count("|") for line in table} == {11}
     assert sheet.stat().st_size > 1000
+
+
+def test_gallery(folder):
+    """One picture, painted by the program itself, with random weights."""
+    options = "photo.jpg:painting.png --recipes lbfgs-b --size 32 --steps 1 --sheet sheet.jpg"
+    table, data = run_benchmark(
+        "gallery.py", options.split(), folder, NSTJAX_ASSETS=os.environ["NSTJAX_ASSETS"]
+    )
+    (result,) = data["results"]
+    assert (result["photo"], result["painting"]) == ("photo.jpg", "painting.png")
+    assert (result["recipe"], result["size"], result["steps"]) == ("lbfgs-b", 32, 1)
+    assert 0.1 < result["seconds"] < 600
+    assert 0.1 < result["peak_gb"] < 16
+    assert 0 < result["gram"] < 2
+    assert 0 < result["SSIM"] < 1
+    made = folder / "gallery" / "photo-painting-lbfgs-b.png"
+    assert nstjax.images.read_settings(made)["recipe"] == "lbfgs-b"
+    assert nstjax.load_image(made).pixels.shape == (1, 24, 32, 3)
+    assert nstjax.load_image("sheet.jpg").pixels.shape[2] > 2 * 32
+    assert table[2].startswith("| photo × painting | lbfgs-b | ")
+    assert "| `lbfgs-b` | " in table[-3]
+
+
+def test_gallery_goes_on_where_it_was_stopped(folder, monkeypatch, capsys):
+    """Two pairs by two recipes, stopped at the fourth picture."""
+    picture("other.jpg", 40, 30, seed=3)
+    painted, stops = [], [3]
+
+    def program(arguments):
+        if len(painted) in stops:
+            stops.clear()
+            raise KeyboardInterrupt
+        painted.append(arguments)
+        picture(arguments[-1], 40, 30, seed=10 + len(painted))
+        return 0, float(len(painted)), 1_500_000_000
+
+    measures = dict.fromkeys(("gram 40", "wasserstein 40", "content 40", "SSIM", "variation"), 0.5)
+    monkeypatch.setattr(gallery, "run_program", program)
+    monkeypatch.setattr(gallery, "measure", lambda *_: measures)
+    for name in ("NSTJAX_OFFLINE", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.setenv(name, "1")  # which puts back what the benchmark makes of it
+    words = "photo.jpg:painting.png other.jpg:painting.png --recipes keras tensorflow --size 40"
+    words = [*words.split(), "--sheet", "sheet.png", "--json", "out.json"]
+    assert gallery.main(words) == 130
+    assert "stopped: 1 of 2 rows are complete" in capsys.readouterr().out
+    height = nstjax.load_image("sheet.png").pixels.shape[1]
+    assert len(json.loads(Path("out.json").read_text())["results"]) == 2
+
+    assert gallery.main(words) == 0
+    assert len(painted) == 4
+    assert [arguments[1] for arguments in painted] == ["photo.jpg"] * 2 + ["other.jpg"] * 2
+    results = json.loads(Path("out.json").read_text())["results"]
+    assert [result["seconds"] for result in results] == [1, 2, 3, 4]
+    assert nstjax.load_image("sheet.png").pixels.shape[1] > height + 30
+    table = capsys.readouterr().out
+    assert "| other × painting | tensorflow | 4 s | 1.5 GB |" in table
+    assert "| `keras` | 2 s | 1.5 GB |" in table  # of one second and of three
+    assert len(list((folder / "gallery").iterdir())) == 8
+
+    with pytest.raises(SystemExit):
+        gallery.main([*words, "--steps", "9"])
+    assert "painted with other steps" in capsys.readouterr().err
+    assert len(painted) == 4
+
+
+def test_a_sheet_as_jpeg_keeps_to_its_size(monkeypatch, rng):
+    noise = Image.fromarray(rng.integers(0, 255, (60, 80, 3), np.uint8))
+    best = len(gallery.jpeg(noise))
+    monkeypatch.setattr(gallery, "MOST_BYTES", best // 2)
+    assert best // 4 < len(gallery.jpeg(noise)) <= best // 2
+    monkeypatch.setattr(gallery, "MOST_BYTES", 1)
+    assert len(gallery.jpeg(noise)) > 1
 
 
 def test_time_to_quality(assets, tmp_path):
