@@ -84,7 +84,11 @@ class Work:
         """Paints it, and keeps what that took."""
         words = ["stylize", str(self.photo), "--style", str(self.painting), "--method", "gatys"]
         words += ["--recipe", self.recipe, "--size", str(self.size), "--quiet"]
-        words += [] if self.steps is None else ["--steps", str(self.steps)]
+        if self.steps is not None:
+            words += ["--steps", str(self.steps)]
+            # Those of the first size, which --steps leaves as they are.
+            if get_recipe(self.recipe).initial_steps is not None:
+                words += ["--initial-steps", str(self.steps)]
         with replacing(self.picture) as temporary:
             status, seconds, peak = run_program([*words, "--output", str(temporary)])
             if status:

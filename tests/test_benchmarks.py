@@ -232,8 +232,8 @@ def test_gallery_goes_on_where_it_was_stopped(folder, monkeypatch, capsys):
     monkeypatch.setattr(gallery, "measure", lambda *_: measures)
     for name in ("NSTJAX_OFFLINE", "JAX_COMPILATION_CACHE_DIR"):
         monkeypatch.setenv(name, "1")  # which puts back what the benchmark makes of it
-    words = "photo.jpg:painting.png other.jpg:painting.png --recipes keras tensorflow --size 40"
-    words = [*words.split(), "--sheet", "sheet.png", "--json", "out.json"]
+    words = "photo.jpg:painting.png other.jpg:painting.png --recipes crowsonkb tensorflow --size 40"
+    words = [*words.split(), "--steps", "7", "--sheet", "sheet.png", "--json", "out.json"]
     assert gallery.main(words) == 130
     assert "stopped: 1 of 2 rows are complete" in capsys.readouterr().out
     height = nstjax.load_image("sheet.png").pixels.shape[1]
@@ -241,13 +241,14 @@ def test_gallery_goes_on_where_it_was_stopped(folder, monkeypatch, capsys):
 
     assert gallery.main(words) == 0
     assert len(painted) == 4
+    assert [arguments.count("7") for arguments in painted] == [2, 1, 2, 1]  # --initial-steps too
     assert [arguments[1] for arguments in painted] == ["photo.jpg"] * 2 + ["other.jpg"] * 2
     results = json.loads(Path("out.json").read_text())["results"]
     assert [result["seconds"] for result in results] == [1, 2, 3, 4]
     assert nstjax.load_image("sheet.png").pixels.shape[1] > height + 30
     table = capsys.readouterr().out
     assert "| other × painting | tensorflow | 4 s | 1.5 GB |" in table
-    assert "| `keras` | 2 s | 1.5 GB |" in table  # of one second and of three
+    assert "| `crowsonkb` | 2 s | 1.5 GB |" in table  # of one second and of three
     assert len(list((folder / "gallery").iterdir())) == 8
 
     with pytest.raises(SystemExit):
