@@ -102,7 +102,7 @@ def style_targets(
     structure: Structure,
     params: Params,
     style: Float[Array, "1 h w 3"] | Sequence[Float[Array, "1 _ _ 3"]],
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float | int] | None = None,
 ) -> dict[str, Any]:
     """Computes what the style loss compares with, for pictures of any size.
 
@@ -119,7 +119,7 @@ def style_targets(
     Raises:
         NstjaxError: if the weights are not as many as the pictures, or none is above 0.
     """
-    styles = _several(style)
+    styles = several(style)
     shares = np.asarray(style_shares(len(styles), weights), np.float32)
     measures = [style_measures(structure, params, picture) for picture in styles]
     return targets_of_measures(structure, measures, shares)
@@ -134,7 +134,7 @@ def targets_of_measures(
     return {layer: structure.style.target(measure) for layer, measure in mean.items()}
 
 
-def style_shares(count: int, weights: Sequence[float] | None = None) -> list[float]:
+def style_shares(count: int, weights: Sequence[float | int] | None = None) -> list[float]:
     """Turns the weights of several style images into shares of 1.
 
     Args:
@@ -147,6 +147,23 @@ def style_shares(count: int, weights: Sequence[float] | None = None) -> list[flo
     Raises:
         NstjaxError: if there are no images, not as many weights, or none above 0.
     """
+    given = checked_style_weights(count, weights)
+    return [weight / sum(given) for weight in given]
+
+
+def checked_style_weights(count: int, weights: Sequence[float | int] | None = None) -> list[float]:
+    """Checks the weights of several style images.
+
+    Args:
+        count: how many images there are.
+        weights: at least 0, relative to each other; equal if None.
+
+    Returns:
+        One for each image.
+
+    Raises:
+        NstjaxError: if there are no images, not as many weights, or none above 0.
+    """
     given = [1.0] * count if weights is None else [float(weight) for weight in weights]
     if not count:
         raise NstjaxError("no style image is given: give at least one")
@@ -154,11 +171,11 @@ def style_shares(count: int, weights: Sequence[float] | None = None) -> list[flo
         raise NstjaxError(
             f"there are {count} style images and {len(given)} weights of them: give one for each"
         )
-    if not all(0 <= weight < math.inf for weight in given) or not sum(given):
+    if not all(weight >= 0 for weight in given) or not 0 < sum(given) < math.inf:
         raise NstjaxError(
             f"the weights of the style images are {given}: they must be at least 0, and one above"
         )
-    return [weight / sum(given) for weight in given]
+    return given
 
 
 def evaluate(
@@ -212,8 +229,8 @@ def evaluate(
     return jnp.asarray(total), {name: jnp.asarray(term) for name, term in terms.items()}
 
 
-def _several(style: Any) -> list[Any]:
-    """A style's pictures, one or more."""
+def several(style: Any) -> list[Any]:
+    """Lists a style's pictures, of which there are one or more."""
     return list(style) if isinstance(style, list | tuple) else [style]
 
 
@@ -260,7 +277,7 @@ def prepare(
     params: Params,
     content: Pixels,
     style: StylePixels | Sequence[StylePixels],
-    style_weights: Sequence[float] | None = None,
+    style_weights: Sequence[float | int] | None = None,
 ) -> tuple[Structure, Inputs]:
     """Computes everything of an objective but the picture.
 
@@ -279,8 +296,8 @@ def prepare(
         NstjaxError: if a picture is too small for a layer, or the weights do not fit the pictures.
     """
     structure = structure_of(recipe, preprocessing)
-    check_sizes(recipe, content.shape[1:3], *(picture.shape[1:3] for picture in _several(style)))
-    styles = [jnp.asarray(picture) for picture in _several(style)]
+    check_sizes(recipe, content.shape[1:3], *(picture.shape[1:3] for picture in several(style)))
+    styles = [jnp.asarray(picture) for picture in several(style)]
     targets = Targets(
         content_targets(structure, params, jnp.asarray(content)),
         style_targets(structure, params, styles, style_weights),
@@ -294,7 +311,7 @@ def make_objective(
     content: Pixels,
     style: StylePixels | Sequence[StylePixels],
     *,
-    style_weights: Sequence[float] | None = None,
+    style_weights: Sequence[float | int] | None = None,
 ) -> Callable[[Pixels], tuple[Float[Array, ""], Terms]]:
     """Turns a recipe and two or more pictures into a function of the picture between them.
 

@@ -104,6 +104,9 @@ def test_what_is_refused_stays(folder, capsys, monkeypatch):
         capsys, main(["stylize", *RUN, *other]), "o.png.resume", "style weight was", "is 3.0"
     )
     assert (SNAPSHOT.read_bytes(), Path("o.png").read_bytes()) == before
+    styles = ["--style", "photo.jpg", "--optimizer", "adam", "--resume", "--quiet"]
+    code = main(["stylize", *RUN, *styles])
+    expect_failure(capsys, code, "o.png.resume", "there was no style image 2")
     SNAPSHOT.write_bytes(before[0][:-1000])
     code = main(["stylize", *RUN, "--optimizer", "adam", "--resume", "--quiet"])
     expect_failure(capsys, code, "o.png.resume", "damaged", "remove it")

@@ -198,6 +198,7 @@ def test_several_styles_are_averaged(shallow_vgg19, style_loss):
         (2, [1.0, -1.0], r"are \[1.0, -1.0\]: they must be at least 0, and one above"),
         (2, [0.0, 0.0], "they must be at least 0, and one above"),
         (1, [float("nan")], "they must be at least 0"),
+        (2, [1e308, 1e308], "they must be at least 0"),
         (0, None, "no style image is given"),
     ],
 )

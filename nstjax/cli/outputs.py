@@ -1,7 +1,7 @@
 """Where what a run makes goes, without ever overwriting a picture that was given."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -42,7 +42,7 @@ class Outputs:
 def output_paths(
     output: str | None,
     contents: list[Path | str],
-    style: str,
+    styles: Sequence[str],
     *,
     bits: int,
     other_inputs: Iterable[str] = (),
@@ -50,13 +50,13 @@ def output_paths(
 ) -> list[Path]:
     """Decides where each stylised picture goes.
 
-    Without `output`, into the current folder, as PHOTO-PAINTING.png, numbered if that exists or
-    is the output of a run that can be resumed.
+    Without `output`, into the current folder, as PHOTO-PAINTING.png, with the name of each of
+    several paintings, numbered if that exists or is the output of a run that can be resumed.
 
     Args:
         output: a file, or a folder: one that exists, or a name that ends in a separator.
         contents: the photographs.
-        style: the painting.
+        styles: the paintings.
         bits: per channel, which the format must be able to hold.
         other_inputs: further files that must not be overwritten.
         resume: whether that run is the one that is wanted.
@@ -67,9 +67,10 @@ def output_paths(
     Raises:
         NstjaxError: if a path cannot be written, is an input, or is one file for several pictures.
     """
-    inputs = {os.path.realpath(path) for path in (*contents, style, *other_inputs)}
+    inputs = {os.path.realpath(path) for path in (*contents, *styles, *other_inputs)}
     if output is None:
-        names = [Path(f"{_stem(content)}-{_stem(style)}{_SUFFIX}") for content in contents]
+        style = "-".join(map(_stem, styles))
+        names = [Path(f"{_stem(content)}-{style}{_SUFFIX}") for content in contents]
 
         def taken(path: Path) -> bool:
             begun = resume_file(path).exists()

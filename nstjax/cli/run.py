@@ -5,7 +5,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,8 +28,15 @@ from nstjax.gatys import (
     run_settings,
     stylize,
 )
-from nstjax.images import MadePicture, Picture, load_image, resize_image, save_image
-from nstjax.objective import TERMS
+from nstjax.images import (
+    MadePicture,
+    Picture,
+    load_image,
+    public_name,
+    resize_image,
+    save_image,
+)
+from nstjax.objective import TERMS, checked_style_weights
 from nstjax.report import save_report
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
@@ -52,11 +59,12 @@ class Ended(NamedTuple):
 
 def stylize_one(
     content: Path | str | Picture,
-    style: Picture,
+    styles: Sequence[Picture],
     recipe: Recipe,
     weights: Weights,
     outputs: Outputs,
     *,
+    style_weights: Sequence[float | int] | None = None,
     quiet: bool,
     last_step: int | None = None,
     kept: bool = False,
@@ -65,10 +73,11 @@ def stylize_one(
 
     Args:
         content: the photograph, or its file or address.
-        style: the painting.
+        styles: the paintings.
         recipe: the settings.
         weights: of the loss network.
         outputs: what to write where.
+        style_weights: of the paintings; equal if None.
         quiet: whether to show nothing.
         last_step: the step after which the run ends early; None for none.
         kept: whether to save the picture as `Outputs.save_every` does: as it is after the last
@@ -83,7 +92,15 @@ def stylize_one(
     photograph = content if isinstance(content, Picture) else load_image(content)
     content = photograph.name
     init = load_init(recipe) if outputs.save_every else None
-    settings = partial(run_settings, weights=weights, content=photograph, style=style, init=init)
+    style_weights = checked_style_weights(len(styles), style_weights)
+    settings = partial(
+        run_settings,
+        weights=weights,
+        content=photograph,
+        styles=styles,
+        style_weights=style_weights,
+        init=init,
+    )
     snapshot = resume_file(outputs.picture)
     tell = _silent if quiet else _tell
     if snapshot.exists() and not outputs.resume:
@@ -92,7 +109,8 @@ def stylize_one(
         monitor = _Monitor(outputs, bar, interrupt, settings, last_step)
         result = stylize(
             photograph,
-            style,
+            styles,
+            style_weights=style_weights,
             recipe=recipe,
             weights=weights,
             callback=monitor,
@@ -108,18 +126,7 @@ def stylize_one(
         with suppress(OSError):
             snapshot.unlink(missing_ok=True)
     problems = [problem] if problem else []
-    if result.stopped and not np.isfinite(result.history[-1]["total"]):
-        problems.append(
-            f"{content}: {result.stopped}: the picture before that step is in {saved}; try a "
-            "smaller --learning-rate, smaller weights or a larger --size"
-        )
-    try:
-        if outputs.history:
-            write_whole(outputs.history, _json_lines(result.history))
-        if outputs.report:
-            _save_report(outputs.report, photograph, style, monitor.kept, result)
-    except NstjaxError as error:  # the picture is made, whatever becomes of these
-        problems.append(f"{error}; the picture is in {saved}")
+    problems += _write_others(outputs, photograph, styles, monitor, result, saved)
     if not quiet and not interrupt.requested and not problems:
         print(_summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
@@ -161,6 +168,31 @@ def paint_one(
         height, width = result.image.shape[1:3]
         print(f"{saved}: {width}×{height}, {seconds:.1f} s, {_tiles(result)}")
     return Ended(problem=problem)
+
+
+def _write_others(
+    outputs: Outputs,
+    photograph: Picture,
+    styles: Sequence[Picture],
+    monitor: "_Monitor",
+    result: StylizeResult,
+    saved: Path,
+) -> list[str]:
+    """Writes what was asked for beside the picture; returns what went wrong with either."""
+    problems = []
+    if result.stopped and not np.isfinite(result.history[-1]["total"]):
+        problems.append(
+            f"{photograph.name}: {result.stopped}: the picture before that step is in {saved}; try "
+            "a smaller --learning-rate, smaller weights or a larger --size"
+        )
+    try:
+        if outputs.history:
+            write_whole(outputs.history, _json_lines(result.history))
+        if outputs.report:
+            _save_report(outputs.report, photograph, styles, monitor.kept, result)
+    except NstjaxError as error:  # the picture is made, whatever becomes of these
+        problems.append(f"{error}; the picture is in {saved}")
+    return problems
 
 
 def _tell(message: str) -> None:
@@ -257,19 +289,20 @@ def _json_lines(history: History) -> bytes:
 def _save_report(
     path: Path,
     content: Picture,
-    style: Picture,
+    styles: Sequence[Picture],
     snapshots: list[tuple[int, np.ndarray]],
     result: StylizeResult,
 ) -> None:
     height, width = result.image.shape[1:3]
+    names = [Path(public_name(style.name)).name for style in styles]
     save_report(
         path,
         content=resize_image(content.pixels, height, width),
-        style=style.pixels,
+        styles=[style.pixels for style in styles],
         snapshots=snapshots,
         result=result.image,
         history=result.history,
-        title=f"{result.settings['content']} in the style of {result.settings['style']}",
+        title=f"{result.settings['content']} in the style of {' and '.join(names)}",
     )
 
 

@@ -43,7 +43,7 @@ def start_image(
     Args:
         recipe: the settings, of which `seed` fixes the noise.
         content: RGB in [0, 1], shape (1, H, W, 3).
-        style: RGB in [0, 1], of any size.
+        style: RGB in [0, 1], of any size; of several, the first.
         preprocessing: of the network's weights.
         init: what `load_init` returned; None loads it.
 
