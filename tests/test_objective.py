@@ -15,16 +15,15 @@ from nstjax.objective import (
     TERMS,
     Inputs,
     Targets,
-    content_targets,
     evaluate,
     make_objective,
     structure_of,
-    style_targets,
     total_of,
     weights_of,
 )
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
+from nstjax.targets import content_targets, style_targets
 
 IMAGE, CONTENT, STYLE = (inputs.picture(*size) for size in ((9, 11), (9, 11), (8, 10)))
 CONTENT = CONTENT[:, ::-1]

@@ -11,9 +11,9 @@ from nstjax.assets import BUNDLED_STYLES, PAINTINGS, local_painting, sample_path
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, load_style
 from nstjax.images import Picture, describe_input, is_url, load_image, read_settings
-from nstjax.objective import checked_style_weights
 from nstjax.provenance import made_with
 from nstjax.settings import INITS, Recipe
+from nstjax.targets import checked_style_weights
 
 # What stands in the settings beside the values of a recipe.
 _BESIDE = {

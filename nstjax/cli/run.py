@@ -1,9 +1,7 @@
 """One picture of `nstjax stylize`: the run with its bar, its snapshots and its files."""
 
-import json
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,11 +15,10 @@ from tqdm import tqdm
 
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
 from nstjax.cli.outputs import Outputs, resume_file
+from nstjax.cli.written import save, summary, tiles_of, write_others
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, stylize_fast
-from nstjax.files import write_whole
 from nstjax.gatys import (
-    History,
     Progress,
     StylizeResult,
     load_init,
@@ -29,16 +26,13 @@ from nstjax.gatys import (
     stylize,
 )
 from nstjax.images import (
-    MadePicture,
     Picture,
     load_image,
-    public_name,
-    resize_image,
     save_image,
 )
-from nstjax.objective import TERMS, checked_style_weights
-from nstjax.report import save_report
+from nstjax.objective import TERMS
 from nstjax.settings import Recipe
+from nstjax.targets import checked_style_weights
 from nstjax.vgg import Weights
 
 _KEPT = {"kept": True}  # in the settings of a picture of `Outputs.save_every`
@@ -121,14 +115,15 @@ def stylize_one(
             tell=tell,
         )
     result = monitor.as_kept(result) if kept else result
-    saved, problem = _save(result, outputs.picture, outputs.bits)
+    saved, problem = save(result, outputs.picture, outputs.bits)
     if not interrupt.requested:
         with suppress(OSError):
             snapshot.unlink(missing_ok=True)
     problems = [problem] if problem else []
-    problems += _write_others(outputs, photograph, styles, monitor, result, saved)
+    problems += _divergence(photograph.name, result, saved)
+    problems += write_others(outputs, photograph, styles, monitor.kept, result, saved)
     if not quiet and not interrupt.requested and not problems:
-        print(_summary(saved, result))
+        print(summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
     if outputs.snapshot_every and snapshot.exists():
         done += "; the same command with --resume goes on"
@@ -163,36 +158,20 @@ def paint_one(
     began = time.perf_counter()
     result = stylize_fast(content, style, **settings)
     seconds = time.perf_counter() - began
-    saved, problem = _save(result, path, bits)
+    saved, problem = save(result, path, bits)
     if not quiet and not problem:
         height, width = result.image.shape[1:3]
-        print(f"{saved}: {width}×{height}, {seconds:.1f} s, {_tiles(result)}")
+        print(f"{saved}: {width}×{height}, {seconds:.1f} s, {tiles_of(result)}")
     return Ended(problem=problem)
 
 
-def _write_others(
-    outputs: Outputs,
-    photograph: Picture,
-    styles: Sequence[Picture],
-    monitor: "_Monitor",
-    result: StylizeResult,
-    saved: Path,
-) -> list[str]:
-    """Writes what was asked for beside the picture; returns what went wrong with either."""
-    problems = []
-    if result.stopped and not np.isfinite(result.history[-1]["total"]):
-        problems.append(
-            f"{photograph.name}: {result.stopped}: the picture before that step is in {saved}; try "
-            "a smaller --learning-rate, smaller weights or a larger --size"
-        )
-    try:
-        if outputs.history:
-            write_whole(outputs.history, _json_lines(result.history))
-        if outputs.report:
-            _save_report(outputs.report, photograph, styles, monitor.kept, result)
-    except NstjaxError as error:  # the picture is made, whatever becomes of these
-        problems.append(f"{error}; the picture is in {saved}")
-    return problems
+def _divergence(name: str, result: StylizeResult, saved: Path) -> list[str]:
+    if not result.stopped or math.isfinite(result.history[-1]["total"]):
+        return []
+    return [
+        f"{name}: {result.stopped}: the picture before that step is in {saved}; try a smaller "
+        "--learning-rate, smaller weights or a larger --size"
+    ]
 
 
 def _tell(message: str) -> None:
@@ -258,59 +237,3 @@ class _Monitor:
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot
                 _tell(f"{error}; going on")
-
-
-def _save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
-    """Saves the picture, in a new temporary folder if it cannot be where it should."""
-    try:
-        result.save(path, bits=bits)
-    except NstjaxError as error:
-        with suppress(NstjaxError, OSError):
-            # Of its own: nothing there may be overwritten.
-            rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / path.name
-            result.save(rescued, bits=bits)
-            return rescued, f"{error}; the picture is in {rescued}"
-        raise
-    return path, ""
-
-
-def _tiles(result: MadePicture) -> str:
-    """How the picture was computed."""
-    tile = result.settings["tile"]
-    return f"in tiles of {tile} rows" if tile else "untiled"
-
-
-def _json_lines(history: History) -> bytes:
-    # JSON has no NaN and no infinity.
-    finite = ({k: v if math.isfinite(v) else None for k, v in entry.items()} for entry in history)
-    return "".join(json.dumps(entry) + "\n" for entry in finite).encode()
-
-
-def _save_report(
-    path: Path,
-    content: Picture,
-    styles: Sequence[Picture],
-    snapshots: list[tuple[int, np.ndarray]],
-    result: StylizeResult,
-) -> None:
-    height, width = result.image.shape[1:3]
-    names = [Path(public_name(style.name)).name for style in styles]
-    save_report(
-        path,
-        content=resize_image(content.pixels, height, width),
-        styles=[style.pixels for style in styles],
-        snapshots=snapshots,
-        result=result.image,
-        history=result.history,
-        title=f"{result.settings['content']} in the style of {' and '.join(names)}",
-    )
-
-
-def _summary(saved: Path, result: StylizeResult) -> str:
-    first, last = result.history[0], result.history[-1]
-    height, width = result.image.shape[1:3]
-    stopped = f" ({result.stopped})" if result.stopped else ""
-    return (
-        f"{saved}: {width}×{height}, {last['step']} steps{stopped} in {last['seconds']:.0f} s, "
-        f"{_tiles(result)}, objective {first['total']:.3g} → {last['total']:.3g}"
-    )

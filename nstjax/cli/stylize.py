@@ -25,11 +25,11 @@ from nstjax.files import check_writable
 from nstjax.gatys import EVERY_S
 from nstjax.images import find_images, is_url, load_image
 from nstjax.memory import parse_limit, parse_tile
-from nstjax.objective import checked_style_weights
 from nstjax.parse import parse_numbers
 from nstjax.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
 from nstjax.report import check_report
 from nstjax.settings import Recipe, check_init, override
+from nstjax.targets import checked_style_weights
 from nstjax.vgg import load_weights
 
 METHODS = ("auto", "gatys", "fast")

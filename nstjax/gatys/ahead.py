@@ -12,16 +12,9 @@ import jax.numpy as jnp
 from nstjax.gatys.loop import compile_steps
 from nstjax.gatys.stages import Shape, Stage
 from nstjax.gatys.strength import references
-from nstjax.objective import (
-    Inputs,
-    Structure,
-    content_targets,
-    prepare,
-    structure_of,
-    style_measures,
-    targets_of_measures,
-)
+from nstjax.objective import Inputs, Structure, prepare, structure_of
 from nstjax.settings import Recipe
+from nstjax.targets import content_targets, style_measures, targets_of_measures
 from nstjax.vgg.network import Params
 
 

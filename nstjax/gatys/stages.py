@@ -8,8 +8,8 @@ import numpy as np
 
 from nstjax.errors import NstjaxError
 from nstjax.images import fit_size
-from nstjax.objective import check_sizes
 from nstjax.settings import Recipe
+from nstjax.targets import check_sizes
 
 Shape = tuple[int, int]
 

@@ -21,10 +21,10 @@ from nstjax.images import (
     public_name,
     resize_image,
 )
-from nstjax.objective import checked_style_weights, several
 from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
+from nstjax.targets import checked_style_weights, several
 from nstjax.vgg import Weights, load_weights
 
 
