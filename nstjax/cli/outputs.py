@@ -1,7 +1,7 @@
 """Where what a run makes goes, without ever overwriting a picture that was given."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,8 +69,7 @@ def output_paths(
     """
     inputs = {os.path.realpath(path) for path in (*contents, *styles, *other_inputs)}
     if output is None:
-        style = "-".join(map(_stem, styles))
-        names = [Path(f"{_stem(content)}-{style}{_SUFFIX}") for content in contents]
+        names = [default_path(content, styles) for content in contents]
 
         def taken(path: Path) -> bool:
             begun = resume_file(path).exists()
@@ -94,6 +93,20 @@ def output_paths(
     if os.path.realpath(output) in inputs:
         raise NstjaxError(f"--output {output} would overwrite an input: choose another name")
     return [check_output(output, bits=bits)]
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yields the files that there are of a name: without a number, and from 2 on."""
+    number, stem = 1, path.stem
+    while path.exists():
+        yield path
+        number += 1
+        path = path.with_stem(f"{stem}-{number}")
+
+
+def default_path(content: Path | str, styles: Sequence[str]) -> Path:
+    """Returns where a picture goes without `--output`, if the name is not taken."""
+    return Path(f"{_stem(content)}-{'-'.join(map(_stem, styles))}{_SUFFIX}")
 
 
 def replay_path(

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from nstjax.cli.finished import find_finished
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
 from nstjax.cli.outputs import Outputs, resume_file
 from nstjax.cli.written import save, summary, tiles_of, write_others
@@ -23,6 +23,7 @@ from nstjax.gatys import (
     StylizeResult,
     load_init,
     run_settings,
+    stages_of,
     stylize,
 )
 from nstjax.images import (
@@ -59,6 +60,7 @@ def stylize_one(
     outputs: Outputs,
     *,
     style_weights: Sequence[float | int] | None = None,
+    before: Sequence[Outputs] = (),
     quiet: bool,
     last_step: int | None = None,
     kept: bool = False,
@@ -72,6 +74,7 @@ def stylize_one(
         weights: of the loss network.
         outputs: what to write where.
         style_weights: of the paintings; equal if None.
+        before: what runs before may have written: where one made this very picture, none is made.
         quiet: whether to show nothing.
         last_step: the step after which the run ends early; None for none.
         kept: whether to save the picture as `Outputs.save_every` does: as it is after the last
@@ -84,27 +87,28 @@ def stylize_one(
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
     photograph = content if isinstance(content, Picture) else load_image(content)
-    content = photograph.name
-    init = load_init(recipe) if outputs.save_every else None
-    style_weights = checked_style_weights(len(styles), style_weights)
-    settings = partial(
-        run_settings,
-        weights=weights,
-        content=photograph,
-        styles=styles,
-        style_weights=style_weights,
-        init=init,
-    )
+    init = load_init(recipe) if outputs.save_every or before else None
+    shares = checked_style_weights(len(styles), style_weights)
+
+    def settings(recipe: Recipe, step: int) -> dict[str, Any]:
+        return run_settings(recipe, weights, photograph, styles, shares, init, step)
+
     snapshot = resume_file(outputs.picture)
+    if before and not snapshot.exists():
+        whole = settings(recipe, _steps_of(recipe, photograph, *styles))
+        if (found := find_finished(before, whole, outputs.bits)) is not None:
+            if not quiet:
+                print(f"{found}: made before, of the same pictures with the same settings")
+            return Ended()
     tell = _silent if quiet else _tell
     if snapshot.exists() and not outputs.resume:
         tell(f"{snapshot} is of a run that did not end, which only --resume goes on from")
-    with stop_on_interrupt() as interrupt, _bar(content, quiet) as bar:
+    with stop_on_interrupt() as interrupt, _bar(photograph.name, quiet) as bar:
         monitor = _Monitor(outputs, bar, interrupt, settings, last_step)
         result = stylize(
             photograph,
             styles,
-            style_weights=style_weights,
+            style_weights=shares,
             recipe=recipe,
             weights=weights,
             callback=monitor,
@@ -121,7 +125,8 @@ def stylize_one(
             snapshot.unlink(missing_ok=True)
     problems = [problem] if problem else []
     problems += _divergence(photograph.name, result, saved)
-    problems += write_others(outputs, photograph, styles, monitor.kept, result, saved)
+    pictures = monitor.kept, monitor.resumed_at
+    problems += write_others(outputs, photograph, styles, *pictures, result, saved)
     if not quiet and not interrupt.requested and not problems:
         print(summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
@@ -165,6 +170,12 @@ def paint_one(
     return Ended(problem=problem)
 
 
+def _steps_of(recipe: Recipe, *pictures: Picture) -> int:
+    """The steps of all sizes together, given the photograph and the paintings."""
+    stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in pictures))
+    return sum(stage.steps for stage in stages)
+
+
 def _divergence(name: str, result: StylizeResult, saved: Path) -> list[str]:
     if not result.stopped or math.isfinite(result.history[-1]["total"]):
         return []
@@ -200,6 +211,7 @@ class _Monitor:
     settings: Callable[..., dict[str, Any]]  # of the picture after a step, by recipe and step
     last_step: int | None = None
     steps: int = 0
+    resumed_at: int = 0
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
     newest: Progress | None = None
 
@@ -208,8 +220,9 @@ class _Monitor:
         if not self.steps:
             self.steps = progress.steps
             self.bar.reset(total=progress.steps)
+            self.resumed_at = max(0, int(progress.entries[0]["step"]) - 1)
             # What a run before this one has done says nothing of the speed.
-            self.bar.initial = self.bar.n = max(0, int(progress.entries[0]["step"]) - 1)
+            self.bar.initial = self.bar.n = self.resumed_at
         entry = progress.entry
         terms = " ".join(f"{name} {entry[name]:.3g}" for name in TERMS)
         self.bar.set_postfix_str(f"total {entry['total']:.4g} = {terms}", refresh=False)
@@ -225,8 +238,10 @@ class _Monitor:
         return replace(result, image=self.newest.image, alpha=None, settings=settings)
 
     def _keep(self, progress: Progress) -> None:
-        done = progress.step / max(1, progress.steps)
-        wanted = _REPORT_SNAPSHOTS[len(self.kept) :] if self.outputs.report else ()
+        # Of what a run before this one has done there are no pictures.
+        begun, done = (step / max(1, self.steps) for step in (self.resumed_at, progress.step))
+        wanted = [share for share in _REPORT_SNAPSHOTS if share > begun or not begun]
+        wanted = wanted[len(self.kept) :] if self.outputs.report else []
         if wanted and done >= wanted[0]:
             self.kept.append((progress.step, progress.image))
         every = self.outputs.save_every

@@ -15,7 +15,7 @@ from nstjax.assets import (
     sample_path,
 )
 from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
-from nstjax.cli.outputs import Outputs, output_paths, per_picture
+from nstjax.cli.outputs import Outputs, default_path, numbered, output_paths, per_picture
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.cli.settings_options import add_settings, given_settings, print_recipes
 from nstjax.cli.style_image import load_style_image
@@ -163,8 +163,8 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
     styles = [load_image(_painting(style, quiet=options.quiet)) for style in options.styles]
     weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
 
-    def paint(content: Path | str, path: Path) -> Ended:
-        outputs = Outputs(
+    def outputs_at(path: Path) -> Outputs:
+        return Outputs(
             picture=path,
             bits=options.bits,
             save_every=options.save_every,
@@ -173,13 +173,17 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
             resume=bool(options.resume),
             snapshot_every=EVERY_S if options.snapshot_every is None else options.snapshot_every,
         )
+
+    def paint(content: Path | str, path: Path) -> Ended:
+        before = [path] if options.output else numbered(default_path(content, options.styles))
         return stylize_one(
             content,
             styles,
             recipe,
             weights,
-            outputs,
+            outputs_at(path),
             style_weights=_style_weights(options),
+            before=[outputs_at(path) for path in before] if options.resume else (),
             quiet=options.quiet,
         )
 

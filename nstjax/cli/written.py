@@ -48,6 +48,7 @@ def write_others(
     photograph: Picture,
     styles: Sequence[Picture],
     snapshots: list[tuple[int, np.ndarray]],
+    resumed_at: int,
     result: StylizeResult,
     saved: Path,
 ) -> list[str]:
@@ -58,6 +59,7 @@ def write_others(
         photograph: as it was given.
         styles: the paintings, likewise.
         snapshots: the step and the picture then, for the report.
+        resumed_at: the step that the run went on from, before which there are none; 0 as a rule.
         result: of the run.
         saved: where the picture is.
 
@@ -68,7 +70,7 @@ def write_others(
         if outputs.history:
             write_whole(outputs.history, _json_lines(result.history))
         if outputs.report:
-            _save_report(outputs.report, photograph, styles, snapshots, result)
+            _save_report(outputs.report, photograph, styles, snapshots, resumed_at, result)
     except NstjaxError as error:  # the picture is made, whatever becomes of these
         return [f"{error}; the picture is in {saved}"]
     return []
@@ -85,10 +87,12 @@ def _save_report(
     content: Picture,
     styles: Sequence[Picture],
     snapshots: list[tuple[int, np.ndarray]],
+    resumed_at: int,
     result: StylizeResult,
 ) -> None:
     height, width = result.image.shape[1:3]
     names = [Path(public_name(style.name)).name for style in styles]
+    title = f"{result.settings['content']} in the style of {' and '.join(names)}"
     save_report(
         path,
         content=resize_image(content.pixels, height, width),
@@ -96,7 +100,7 @@ def _save_report(
         snapshots=snapshots,
         result=result.image,
         history=result.history,
-        title=f"{result.settings['content']} in the style of {' and '.join(names)}",
+        title=f"{title}, resumed at step {resumed_at}" if resumed_at else title,
     )
 
 
