@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--style",
         dest="styles",
         action="append",
+        metavar="STYLE",
         help=f"a trained style ({', '.join(BUNDLED_STYLES)}, a .safetensors file, or a training's "
         "folder), or a painting: a file, an address, or one of "
         f"{', '.join(PAINTINGS)} (default: {DEFAULT_STYLE}); given again, another painting to mix "
@@ -84,7 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action="store_true",
         default=None,
-        help="go on from the snapshot that a run which did not end left beside its output",
+        help="go on from the snapshot that a run which did not end left beside its output, and "
+        "leave pictures that are finished",
     )
     parser.add_argument(
         "--snapshot-every",
