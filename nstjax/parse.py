@@ -31,6 +31,28 @@ def parse_layers(text: str) -> LayerWeights:
         raise NstjaxError(f"{text!r} is no list of layers: write LAYER:WEIGHT,…") from error
 
 
+def parse_numbers(text: str) -> list[float]:
+    """Reads numbers from text.
+
+    Args:
+        text: `NUMBER,…`.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        NstjaxError: if it is something else.
+
+    Example:
+        >>> parse_numbers("2,0.5")
+        [2.0, 0.5]
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise NstjaxError(f"{text!r} is no list of numbers: write NUMBER,…, as in 2,1") from error
+
+
 def parse_schedule(text: str) -> tuple[Schedule, dict[str, int]]:
     """Reads sizes and steps from text.
 

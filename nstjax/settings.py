@@ -4,11 +4,11 @@ import dataclasses
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_args
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from nstjax.errors import NstjaxError, unknown_choice
+from nstjax.fields import TINY, check_settings, setting
 from nstjax.images import is_url
 from nstjax.losses import (
     CONTENT_REDUCTIONS,
@@ -30,41 +30,11 @@ PRECISIONS = ("float32", "bfloat16")
 SIDES = ("longest", "shortest", "height")
 STYLE_FITS = ("aspect", "stretch", "width")
 
-_REQUIRED = dataclasses.MISSING
 _ONE_SIZE: Schedule = ((1.0, 1.0),)
 _MOST_PIXELS = 20_000  # a side; systems end a process that takes too much memory without a word
 TILE_HELP = (
     "auto, off, or an even number of rows to compute at a time: less memory, the same picture"
 )
-TINY = 1e-30
-"""The least of what must be greater than 0."""
-
-
-def setting(
-    default: Any = _REQUIRED,
-    *,
-    help: str = "",
-    choices: Iterable[str] = (),
-    least: int | float = -math.inf,
-    most: int | float = math.inf,
-    check: Callable[[Any], Any] | None = None,
-) -> Any:
-    """Declares a field with what it accepts; the command line offers it if it has a help text.
-
-    Args:
-        default: its value where none is given; without one it is required.
-        help: what the command line says of it.
-        choices: the accepted values.
-        least: the least accepted value.
-        most: the greatest.
-        check: in place of these, turns a value into what is kept, or raises an error.
-
-    Returns:
-        The field, whose annotation names its kind: int, float, str, or one of them or None.
-    """
-    metadata = {"help": help, "choices": tuple(choices), "least": least, "most": most}
-    metadata["check"] = check
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,54 +249,6 @@ class Recipe(ObjectiveSettings):
                 f"min size is {min_size} and layer {deepest} needs {needed} pixels a side: "
                 f"give --min-size {needed} or more"
             )
-
-
-def check_settings(settings: Any) -> None:
-    """Checks, and turns into Python's own kinds, the fields that were declared with `setting`.
-
-    Args:
-        settings: a frozen dataclass, from its `__post_init__`.
-
-    Raises:
-        NstjaxError: if a value is out of range or a name unknown.
-    """
-    for field_ in dataclasses.fields(settings):
-        if field_.metadata:
-            value = getattr(settings, field_.name)
-            check = field_.metadata.get("check")
-            checked = check(value) if check else _checked(field_, value)
-            object.__setattr__(settings, field_.name, checked)
-
-
-# What a value may be, given its field's annotation: NumPy's numbers too, which become Python's.
-_KINDS = {
-    int: (numbers.Integral, "a whole number"),
-    float: (numbers.Real, "a number"),
-    str: (str, "text"),
-}
-
-
-def _checked(declared: dataclasses.Field, given: Any) -> Any:
-    value: Any = given
-    words = declared.name.replace("_", " ")
-    accepted = declared.metadata
-    types = get_args(declared.type) or (declared.type,)
-    if given is None and type(None) in types:
-        return None
-    for kind, (accepted_kind, description) in _KINDS.items():
-        if kind in types and not isinstance(value, accepted_kind):
-            raise NstjaxError(f"{words} is {value!r}: it must be {description}")
-        value = kind(value) if kind in types else value
-    if accepted["choices"] and value not in accepted["choices"]:
-        raise unknown_choice(words, value, accepted["choices"])
-    least, most = accepted["least"], accepted["most"]
-    if least > -math.inf and not (least <= value <= most and math.isfinite(value)):
-        if most != math.inf:
-            bounds = f"{least} to {most}"
-        else:
-            bounds = "greater than 0" if least == TINY else f"at least {least}"
-        raise NstjaxError(f"{words} is {value}: it must be {bounds}")
-    return value
 
 
 def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:

@@ -16,11 +16,12 @@ PACKAGE = Path(__file__).parents[1] / "nstjax"
 # one line do not know each other.
 ORDER = (
     "errors",
-    "files provenance memory parse",
+    "files provenance memory parse fields",
     "images assets ops",
     "vgg losses",
     "settings",
     "recipes structure",
+    "targets",
     "objective",
     "gatys fast",
     "report",

@@ -33,6 +33,45 @@ def test_one_picture(folder, capsys):
     assert (settings["recipe"], settings["steps"], settings["steps_done"]) == ("nstjax", 3, 3)
 
 
+def test_several_styles(folder, capsys):
+    """In any order of the words, with what follows of them: name, report, settings."""
+    picture("other.jpg", 50, 30, seed=3)
+    words = ["--style", "painting.png", "photo.jpg", "--style", "other.jpg", "--steps", "1"]
+    assert stylize(*words, "--style-weights", "2,0.5", "--report", "r.svg") == 0
+    settings = read_settings("photo-painting-other.png") or {}
+    assert settings["style"] == ["painting.png", "other.jpg"]
+    assert settings["style_weights"] == [2.0, 0.5]
+    assert Path("r.svg").stat().st_size > 1000
+    assert stylize(*words[2:], "--style", "painting.png", "--report", "r.png") == 0
+    assert (read_settings("photo-other-painting.png") or {})["style_weights"] == [1.0, 1.0]
+    assert stylize("--style", "painting.png", "photo.jpg", "--steps", "1") == 0
+    assert Path("photo-painting.png").exists()
+    one_file = ["--output", "other.jpg", "--style", "other.jpg"]
+    code = stylize("photo.jpg", "--style", "painting.png", *one_file)
+    expect_failure(capsys, code, "other.jpg", "overwrite")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--style", "missing.jpg"], ["missing.jpg does not exist"]),
+        (["--style", "painting.png,photo.jpg"], ["painting.png,photo.jpg", "--style A.jpg --s"]),
+        (["--style", ""], ["--style"]),
+        (["--style", "painting.png", "--style-weights", "1"], ["2 style images and 1 weights"]),
+        (["--style-weights", "1,2"], ["1 style images and 2 weights"]),
+        (["--style", "painting.png", "--style-weights", "1,x"], ["'1,x'", "as in 2,1"]),
+        (["--style", "painting.png", "--style-weights", ""], ["''", "as in 2,1"]),
+        (["--style", "painting.png", "--style-weights", "0,0"], ["at least 0, and one above"]),
+        (["--style", "painting.png", "--style-weights=-1,2"], ["at least 0, and one above"]),
+        (["--style", "painting.png", "--style-weights", "1,inf"], ["at least 0, and one above"]),
+    ],
+)
+def test_several_styles_that_do_not_fit(folder, capsys, arguments, words):
+    arguments = ["photo.jpg", "--style", "painting.png", *arguments, "--output", "new/o.png"]
+    expect_failure(capsys, stylize(*arguments), *words)
+    assert not list(folder.rglob("o.png"))
+
+
 def test_the_default_name_never_overwrites(folder):
     for _ in range(2):
         assert stylize("photo.jpg", "--style", "painting.png", "--steps", "1") == 0

@@ -56,7 +56,7 @@ def test_a_style_file_is_never_overwritten(folder, capsys):
     assert Path("mine.safetensors").read_bytes() == style.read_bytes()
 
 
-def test_a_painting_by_name_on_the_pixel_route(folder, weights_file):
+def test_a_painting_by_name_on_the_pixel_route(folder, weights_file, capsys):
     (weights_file.parent / "styles").mkdir()
     options = ["--method", "gatys", "--steps", "1", "--quiet"]
     big = picture("big.png", 130, 140)
@@ -65,6 +65,14 @@ def test_a_painting_by_name_on_the_pixel_route(folder, weights_file):
     settings = read_settings("photo-scream.png")
     assert settings is not None
     assert settings["method"] == "gatys"
+    words = ["photo.jpg", "--style", "scream", "--style", "painting.png"]
+    expect_failure(capsys, main(["stylize", *words]), "scream is a trained", "--method gatys")
+    assert main(["stylize", *words, *options, *SHALLOW]) == 0
+    settings = read_settings("photo-scream-painting.png") or {}
+    assert [entry["name"] for entry in settings["inputs"]["style"]] == [
+        "scream.png",
+        "painting.png",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +86,9 @@ def test_a_painting_by_name_on_the_pixel_route(folder, weights_file):
         (["--style", "."], ["holds none yet"]),
         (["--style", "starry", "--size", "8"], ["too small for a style network"]),
         ([], ["no style is named", "starry"]),
+        (["--style", "starry", "--style", "wave"], ["starry is a trained", "--method gatys"]),
+        (["--style", "starry", "--style", "a.png", "--method", "fast"], ["one style and 2 are"]),
+        (["--style", "starry", "--style-weights", "2"], ["--style-weights", "pixel route"]),
     ],
 )
 def test_bad_values(folder, capsys, arguments, words):

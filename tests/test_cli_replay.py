@@ -243,6 +243,60 @@ def test_all_inputs_that_are_gone_are_named(folder, capsys):
     assert sorted(p.name for p in Path().iterdir()) == ["elsewhere.png", "out.png"]
 
 
+TWO = [*PIXELS, "--style", "other.jpg", "--style-weights", "2,1", "--size", "32"]
+
+
+@pytest.fixture
+def other(folder):
+    return picture("other.jpg", 50, 30, seed=3)
+
+
+@pytest.mark.parametrize("name", ["nstjax", "crowsonkb"])
+def test_several_styles_give_the_same_bytes(folder, capsys, other, name):
+    make(*TWO, "--recipe", name)
+    assert replay(capsys, "out.png")[0::2] == [
+        f"out.png: {SAME}",
+        "out-replay.png is out.png, byte for byte",
+    ]
+
+
+def test_one_of_several_styles_is_another_or_gone(folder, capsys, other):
+    make(*TWO)
+    picture("other.jpg", 50, 30, seed=4)
+    assert replay(capsys, "out.png")[0].startswith("style 2: other.jpg has changed: sha256 was ")
+    other.rename("elsewhere.jpg")
+    code = main(["replay", "out.png"])
+    expect_failure(capsys, code, "the style 2, other.jpg,", "add --style", "--style 2 times")
+    code = main(["replay", "out.png", "--style", "elsewhere.jpg"])
+    expect_failure(capsys, code, "--style is given 1 times", "with 2")
+    picture("elsewhere.jpg", 50, 30, seed=3)
+    named = ["--style", "painting.png", "--style", "elsewhere.jpg"]
+    lines = replay(capsys, "out.png", *named)
+    assert lines[0] == f"out.png: {SAME}"
+    assert lines[-1].endswith("though not its bytes")  # the name is another
+    make(*PIXELS, "--size", "32")
+    expect_failure(capsys, main(["replay", "out.png", *named]), "given 2 times", "with 1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"style_weights": [1.0]},
+        {"style_weights": [0.0, 0.0]},
+        {"style_weights": "ab"},
+        {"style_weights": 5},
+        {"style_weights": ...},
+        {"inputs": ...},
+        {"inputs": {"content": {"name": "photo.jpg"}, "style": {"name": "other.jpg"}}},
+        {"inputs": {"content": {"name": "photo.jpg"}, "style": ["painting.png", "other.jpg"]}},
+    ],
+)
+def test_several_styles_that_cannot_be_used(folder, capsys, other, changes):
+    make(*TWO, "--steps", "0")
+    resettle("out.png", "bad.png", **changes)
+    expect_failure(capsys, main(["replay", "bad.png"]), "cannot use", "update nstjax")
+
+
 def test_an_address_is_not_asked(folder, capsys):
     make("--style", "starry")
     inputs = (read_settings("out.png") or {})["inputs"]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import SHALLOW, expect_failure
+from commands import SHALLOW, expect_failure, picture
 
 from nstjax.cli import main
 from nstjax.gatys.snapshot import read_snapshot
@@ -91,8 +91,76 @@ def test_ctrl_c_leaves_a_snapshot_beside_the_picture(folder, capsys, monkeypatch
     pictures = [path.read_bytes() for path in sorted(folder.glob("photo-painting*"))]
     assert len(pictures) == 2
     assert pictures[0] == pictures[1]
-    assert main(["stylize", *arguments, "--resume"]) == 0
+    assert main(["stylize", *arguments, "--resume", "--seed", "1"]) == 0
     assert "no snapshot photo-painting-3.png.resume: starting" in capsys.readouterr().err
+    for number, options in (("", []), ("-3", ["--seed", "1", "--tile", "64"])):
+        assert main(["stylize", *arguments, "--resume", *options]) == 0
+        told = capsys.readouterr().out
+        assert told.startswith(f"photo-painting{number}.png: made before, of the same pictures")
+
+
+MANY = ["photos", "--style", "painting.png", "--output", "out/", "--resume", "--size", "32"]
+MANY += [*SHALLOW, "--optimizer", "adam", "--steps", "3"]
+
+
+def made(capsys, *arguments: str) -> list[str]:
+    """Runs the program; returns the pictures' names, in brackets of those that it left alone."""
+    capsys.readouterr()
+    assert main(["stylize", *MANY, *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.partition(".png: ")[0].removeprefix("out/") for line in lines]
+    return [f"({n})" if "made before" in o else n for n, o in zip(names, lines, strict=True)]
+
+
+def test_of_a_folder_only_what_is_not_finished_is_done(folder, capsys):
+    Path("photos").mkdir()
+    for name in "abc":
+        picture(f"photos/{name}.jpg", 40, 30, seed=ord(name))
+    assert made(capsys) == ["a", "b", "c"]
+    before = {path: path.stat().st_mtime_ns for path in Path("out").iterdir()}
+    assert made(capsys) == ["(a)", "(b)", "(c)"]
+    assert {path: path.stat().st_mtime_ns for path in Path("out").iterdir()} == before
+    Path("out/b.png").unlink()
+    picture("photos/c.jpg", 40, 30, seed=9)
+    assert made(capsys) == ["(a)", "b", "c"]
+    Path("out/a.png").write_bytes(Path("photo.jpg").read_bytes())  # of no run
+    Path("out/b.png").write_bytes(b"")
+    Path("out/c.png.resume").write_bytes(b"")
+    with pytest.raises(AssertionError):  # the snapshot is damaged
+        made(capsys)
+    Path("out/c.png.resume").unlink()
+    assert made(capsys) == ["(a)", "(b)", "(c)"]
+    for other in (["--steps", "2"], ["--style-weight", "3"], ["--bits", "16"]):
+        assert made(capsys, *other) == ["a", "b", "c"]
+        assert made(capsys, *other) == ["(a)", "(b)", "(c)"]
+    assert made(capsys, "--report", "r.svg") == ["a", "b", "c"]
+    Path("r-b.svg").unlink()
+    assert made(capsys, "--report", "r.svg") == ["(a)", "b", "(c)"]
+    picture("painting.png", 36, 36, seed=7)
+    assert made(capsys) == ["a", "b", "c"]
+
+
+def test_a_picture_that_was_interrupted_is_not_finished(folder, capsys, monkeypatch):
+    arguments = [*RUN, "--optimizer", "adam", "--snapshot-every", "0"]
+    stopped_at_step_20(monkeypatch, *arguments)
+    assert not SNAPSHOT.exists()
+    assert main(["stylize", *arguments, "--resume"]) == 0
+    assert "150 steps" in capsys.readouterr().out
+
+
+def test_a_report_of_a_resumed_run_says_so(folder, capsys, monkeypatch):
+    """Its pictures are of later steps than the one that it went on from, its curves of all."""
+    sheets = []
+    monkeypatch.setattr("nstjax.cli.written.save_report", lambda _path, **of: sheets.append(of))
+    arguments = [*RUN, "--optimizer", "adam"]
+    stopped_at_step_20(monkeypatch, *arguments)
+    assert main(["stylize", *arguments, "--resume", "--quiet", "--report", "r.png"]) == 0
+    (sheet,) = sheets
+    assert sheet["title"] == "photo.jpg in the style of painting.png, resumed at step 20"
+    steps = [step for step, _ in sheet["snapshots"]]
+    assert [entry["step"] for entry in sheet["history"]] == list(range(151))
+    assert len(steps) == 2  # of 45 and 90; 3 and 15 are before
+    assert 45 <= steps[0] < 90 <= steps[1]
 
 
 def test_what_is_refused_stays(folder, capsys, monkeypatch):
@@ -104,6 +172,9 @@ def test_what_is_refused_stays(folder, capsys, monkeypatch):
         capsys, main(["stylize", *RUN, *other]), "o.png.resume", "style weight was", "is 3.0"
     )
     assert (SNAPSHOT.read_bytes(), Path("o.png").read_bytes()) == before
+    styles = ["--style", "photo.jpg", "--optimizer", "adam", "--resume", "--quiet"]
+    code = main(["stylize", *RUN, *styles])
+    expect_failure(capsys, code, "o.png.resume", "there was no style image 2")
     SNAPSHOT.write_bytes(before[0][:-1000])
     code = main(["stylize", *RUN, "--optimizer", "adam", "--resume", "--quiet"])
     expect_failure(capsys, code, "o.png.resume", "damaged", "remove it")

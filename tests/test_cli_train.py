@@ -37,7 +37,8 @@ from nstjax.fast import (
 )
 from nstjax.fast.loop import STOPPED
 from nstjax.fast.trainer import first_state
-from nstjax.settings import override, setting
+from nstjax.fields import setting
+from nstjax.settings import override
 
 PHOTOGRAPHS = 20  # of which two are held out
 SMALL = [

@@ -9,8 +9,9 @@ from golden import inputs
 from nstjax.fast.calibrate import losses_of_photographs
 from nstjax.fast.recipes import get_training_recipe
 from nstjax.losses import content_loss, gram_matrix, style_loss, total_variation
-from nstjax.objective import Inputs, Targets, structure_of, style_targets, weights_of
+from nstjax.objective import Inputs, Targets, structure_of, weights_of
 from nstjax.settings import override
+from nstjax.targets import style_targets
 from nstjax.vgg import extract_features
 
 BATCH = jnp.concatenate([inputs.batch(18, 21), inputs.picture(18, 21)[:, :, ::-1]])

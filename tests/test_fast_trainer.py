@@ -21,9 +21,10 @@ from nstjax.fast.network import paint
 from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.settings import Architecture, TrainingRecipe
 from nstjax.fast.trainer import State, first_state, loss_of, make_optimizer, make_step
-from nstjax.objective import TERMS, Inputs, Structure, Targets, structure_of, style_targets
+from nstjax.objective import TERMS, Inputs, Structure, Targets, structure_of
 from nstjax.objective import weights_of as term_weights_of
 from nstjax.settings import override
+from nstjax.targets import style_targets
 from nstjax.vgg import Weights
 
 GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("training_step.json").read_text())

@@ -20,25 +20,29 @@ CONTENT, STYLE = inputs.picture(24, 32)[:, ::-1], inputs.picture(24, 32)
 TWO_SIZES = {"schedule": ((0.75, 0.5), (1.0, 0.5)), "steps": 6}
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("optimizer", "shapes"),
+    [*((name, [(26, 30)]) for name in OPTIMIZERS), ("adam", [(26, 31), (27, 30), (26, 31)])],
+)
 def test_what_is_compiled_ahead_is_what_runs(
-    shallow_recipe, shallow_vgg19, compilations, optimizer
+    shallow_recipe, shallow_vgg19, compilations, optimizer, shapes
 ):
     average = 0.0 if optimizer == "lbfgs-b" else 0.9
     recipe = override(shallow_recipe, optimizer=optimizer, average=average)
     params = network_params(recipe, shallow_vgg19)
     # Sizes that no other test has, on the device already: bringing them there compiles, too.
-    content, style = jnp.asarray(inputs.picture(22, 34)), jnp.asarray(inputs.picture(26, 30))
+    content = jnp.asarray(inputs.picture(22, 34))
+    styles = [jnp.asarray(inputs.picture(*shape)) for shape in shapes]
     rates = rates_of(recipe)
     state = None
     if optimizer != "lbfgs-b":
         state = first_state(recipe, content, rates)
     with CompileAhead(recipe, "caffe", params) as compiling:
-        compiling.start(Stage((22, 34), (26, 30), 5), None)
+        compiling.start(Stage((22, 34), tuple(shapes), 5), None)
         compiling.wait()
     assert compilations
     compilations.clear()
-    structure, numbers = prepare(recipe, "caffe", params, content, style)
+    structure, numbers = prepare(recipe, "caffe", params, content, styles)
     if state is None:
         evaluate_once(structure, numbers, content)
     else:

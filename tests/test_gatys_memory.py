@@ -139,8 +139,8 @@ def test_a_limit_nothing_fits_in(pictures, shallow_vgg19, shallow_recipe):
 
 
 def test_a_limit_is_for_the_largest_size(shallow_recipe):
-    small, large = Stage((64, 64), (64, 64), 1), Stage((2048, 2048), (2048, 2048), 1)
-    needed = estimate_bytes(shallow_recipe, *large[:2], TILES[-1])
+    small, large = (Stage((side, side), ((side, side),), 1) for side in (64, 2048))
+    needed = estimate_bytes(shallow_recipe, large.content, large.style, TILES[-1])
     recipe = override(shallow_recipe, memory_limit="100MB")
     named = f"set --memory-limit {-(-needed // 10**8) / 10:.1f}GB"
     for stages in ([small, large], [large, small]):
@@ -154,7 +154,7 @@ def test_a_limit_decides_on_the_tile(shallow_recipe):
     for tile in TILES:
         needed = estimate_bytes(shallow_recipe, *sizes, tile)
         recipe = override(shallow_recipe, memory_limit=str(needed))
-        assert Tiling(recipe, [Stage(*sizes, 1)]).plan.tile == tile
+        assert Tiling(recipe, [Stage(sizes[0], sizes[1:], 1)]).plan.tile == tile
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs", "lbfgs-b"])
@@ -168,8 +168,11 @@ def test_estimates_grow_with_the_tile(shallow_recipe, optimizer):
 
 def test_a_resumed_run_keeps_to_its_tile(shallow_recipe):
     """Unless the settings name another, or set a limit that it does not fit into."""
-    stage = Stage((2048, 2048), (2048, 2048), 1)
-    needed = {tile: estimate_bytes(shallow_recipe, *stage[:2], tile) for tile in (None, 64)}
+    stage = Stage((2048, 2048), ((2048, 2048),), 1)
+    needed = {
+        tile: estimate_bytes(shallow_recipe, stage.content, stage.style, tile)
+        for tile in (None, 64)
+    }
     for settings, before, tile in (
         ({}, 32, 32),
         ({}, None, None),

@@ -124,6 +124,39 @@ def test_of_another_run(run, tmp_path, change, message):
     assert (tmp_path / "run.resume").read_bytes() == before
 
 
+OTHER = inputs.picture(20, 28)
+TWO = {"style": [STYLE, OTHER], "style_weights": [2, 1]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"style": [STYLE, OTHER[:, ::-1]]}, "run: the style image 2 is another; use"),
+        ({"style_weights": [1, 2]}, r"run: style weights was \[2.0, 1.0\] and is \[1.0, 2.0\];"),
+        ({"style": STYLE, "style_weights": None}, "there is no style image 2"),
+        ({"style": [STYLE, OTHER, OTHER], "style_weights": None}, "there was no style image 3"),
+    ],
+)
+def test_of_other_styles(run, change, message):
+    run(stop=3, **TWO)
+    with pytest.raises(NstjaxError, match=message):
+        run(resume=True, **TWO | change)
+
+
+def test_several_styles_give_the_same_bits(run):
+    whole = run(snapshot=None, **TWO)
+    run(stop=7, **TWO)
+    np.testing.assert_array_equal(run(resume=True, **TWO).image, whole.image)
+
+
+def test_of_one_style_as_before_there_could_be_several(run, tmp_path):
+    run(stop=3, style_weights=[4])
+    identity = read_snapshot(tmp_path / "run.resume")[0]["identity"]
+    assert [name for name in identity if "image" in name] == ["content image", "style image"]
+    assert "style weights" not in identity
+    assert run(resume=True).history[-1]["step"] == STEPS
+
+
 def test_of_other_weights_or_another_start(run, tmp_path, shallow_vgg19):
     run(stop=3)
     other = dataclasses.replace(shallow_vgg19, sha256="1" * 64)

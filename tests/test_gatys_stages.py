@@ -119,3 +119,24 @@ def test_sizes_too_small_for_the_network_are_left_out():
     assert [stage.style for stage in stages(SQUARE, (8, 128), schedule="64:1,256:1")] == [(16, 256)]
     with pytest.raises(NstjaxError, match="16×8 pixels is too small"):
         stages(thin, size=16)
+
+
+def test_each_of_several_styles_gets_its_size_by_the_same_rules():
+    recipe = override(get_recipe("tensorflow"), schedule="128:1,256:1", style_scale=0.5)
+    paintings = [(512, 256), (100, 400), (300, 300)]
+    found = stages_of(recipe, SQUARE, *paintings)
+    alone = [stages_of(recipe, SQUARE, painting) for painting in paintings]
+    for number, stage in enumerate(found):
+        assert stage.styles == tuple(stages[number].styles[0] for stages in alone)
+    # The largest is the one that takes most memory.
+    assert found[1].styles == ((128, 64), (32, 128), (128, 128))
+    assert found[1].style == (128, 128)
+
+
+def test_one_of_several_styles_that_is_too_small_at_a_size():
+    settings = {"schedule": "64:1,256:1", "style_fit": "aspect"}
+    recipe = override(get_recipe("tensorflow"), **settings)
+    assert len(stages_of(recipe, SQUARE, SQUARE)) == 2
+    assert len(stages_of(recipe, SQUARE, SQUARE, (8, 128))) == 1
+    with pytest.raises(NstjaxError, match="too small for layer"):
+        stages_of(recipe, SQUARE, SQUARE, (8, 1280))

@@ -5,7 +5,7 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
-from nstjax.gatys.start import start_image
+from nstjax.gatys.start import load_init, start_image
 from nstjax.images import load_image, resize_image, save_image
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
@@ -15,7 +15,7 @@ CONTENT, STYLE = inputs.picture(40, 60), inputs.picture(30, 20)
 
 def start(preprocessing="caffe", **settings):
     recipe = override(get_recipe("tensorflow"), **settings)
-    image = np.asarray(start_image(recipe, CONTENT, STYLE, preprocessing))
+    image = np.asarray(start_image(recipe, CONTENT, STYLE, preprocessing, load_init(recipe)))
     assert image.dtype == np.float32
     assert image.shape == CONTENT.shape
     return image

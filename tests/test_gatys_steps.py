@@ -8,16 +8,9 @@ from golden import inputs
 
 from nstjax.gatys.chunk import evaluate_once, run_chunk
 from nstjax.gatys.steps import first_state, rates_of
-from nstjax.objective import (
-    TERMS,
-    Inputs,
-    Targets,
-    content_targets,
-    structure_of,
-    style_targets,
-    weights_of,
-)
+from nstjax.objective import TERMS, Inputs, Targets, structure_of, weights_of
 from nstjax.settings import override
+from nstjax.targets import content_targets, style_targets
 
 IMAGE, CONTENT, STYLE = (
     inputs.picture(24, 32),

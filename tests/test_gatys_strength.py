@@ -96,7 +96,7 @@ def test_the_content_weight_follows_the_distance(at, expected):
     [(60, [10] * 6), (100, [16, 17, 17, 16, 17, 17]), (14, [7, 7]), (9, [9]), (0, [0])],
 )
 def test_rounds(steps, expected):
-    stage = Stage((24, 32), (26, 30), steps)
+    stage = Stage((24, 32), ((26, 30),), steps)
     rounds = rounds_of([stage])
     assert [one.steps for one in rounds] == expected
     assert {one._replace(steps=0) for one in rounds} == {stage._replace(steps=0)}

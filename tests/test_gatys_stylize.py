@@ -222,3 +222,72 @@ def test_tolerance_ends_a_stage_and_not_the_run(run):
 def test_weights_of_another_network(run):
     with pytest.raises(NstjaxError, match="network is vgg16 and these are the weights of vgg19"):
         run(network="vgg16")
+
+
+OTHER = inputs.picture(28, 36)[:, :, ::-1]
+
+
+def style_loss_of(result):
+    return result.history[0]["style_raw"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"style_loss": "wasserstein2"}, {"strength": 0.5}])
+def test_several_styles(run, settings):
+    """Each counts by its weight, in the list's order; one alone is what it was without a list."""
+    alone = run(**settings)
+    np.testing.assert_array_equal(run(style=[STYLE], **settings).image, alone.image)
+    only_first = run(style=[STYLE, OTHER], style_weights=[3, 0], **settings)
+    np.testing.assert_allclose(style_loss_of(only_first), style_loss_of(alone), rtol=1e-4)
+    mixed = run(style=(STYLE, OTHER), style_weights=[2, 1], **settings)
+    same = run(style=[OTHER, STYLE, STYLE], **settings)
+    np.testing.assert_allclose(style_loss_of(mixed), style_loss_of(same), rtol=1e-4)
+    swapped = run(style=[OTHER, STYLE], style_weights=[2, 1], **settings)
+    assert abs(style_loss_of(swapped) / style_loss_of(mixed) - 1) > 1e-3
+    assert all(np.isfinite(result.image).all() for result in (only_first, mixed, swapped))
+
+
+def test_several_styles_are_recorded(run, tmp_path):
+    names = ["some/where/a.png", "b.png"]
+    pictures = [
+        Picture(pixels, None, name) for pixels, name in zip((STYLE, OTHER), names, strict=True)
+    ]
+    run(style=pictures, style_weights=(2, 1), steps=1).save(tmp_path / "out.png")
+    settings = read_settings(tmp_path / "out.png") or {}
+    assert (settings["style"], settings["style_weights"]) == (["a.png", "b.png"], [2.0, 1.0])
+    inputs_of_style = settings["inputs"]["style"]
+    assert [entry["name"] for entry in inputs_of_style] == ["a.png", "b.png"]
+    assert len({entry["sha256"] for entry in inputs_of_style}) == 2
+    one = run(style=pictures[:1], style_weights=[7], steps=1).settings
+    assert (one["style"], one["inputs"]["style"]["name"]) == ("a.png", "a.png")
+    assert "style_weights" not in one
+
+
+def test_several_styles_coarse_to_fine_from_the_first(run):
+    """Of other sizes than each other and the content; the start is the first one's."""
+    seen = []
+    result = run(
+        style=[OTHER, STYLE],
+        init="style",
+        schedule="16:2,32:2",
+        callback=lambda progress: seen.append((progress.step, progress.image)),
+        callback_every=1,
+    )
+    assert result.image.shape == CONTENT.shape
+    np.testing.assert_array_equal(seen[0][1], resize_image(resize_image(OTHER, 12, 16), 12, 16))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"style": []}, "no style image is given"),
+        ({"style": [STYLE, STYLE], "style_weights": [1]}, "2 style images and 1 weights"),
+        ({"style": [STYLE, STYLE], "style_weights": [0, 0]}, "at least 0, and one above"),
+        ({"style": [STYLE, STYLE], "style_weights": [1, -1]}, "at least 0, and one above"),
+        ({"style_weights": [0]}, "at least 0, and one above"),
+        ({"style": [STYLE, "missing.jpg"]}, r"missing\.jpg does not exist"),
+        ({"style": [STYLE, STYLE[:, :1]]}, "too small for layer"),
+    ],
+)
+def test_several_styles_that_do_not_fit(run, settings, message):
+    with pytest.raises(NstjaxError, match=message):
+        run(**settings)

@@ -15,16 +15,15 @@ from nstjax.objective import (
     TERMS,
     Inputs,
     Targets,
-    content_targets,
     evaluate,
     make_objective,
     structure_of,
-    style_targets,
     total_of,
     weights_of,
 )
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
+from nstjax.targets import content_targets, style_targets
 
 IMAGE, CONTENT, STYLE = (inputs.picture(*size) for size in ((9, 11), (9, 11), (8, 10)))
 CONTENT = CONTENT[:, ::-1]
@@ -198,6 +197,7 @@ def test_several_styles_are_averaged(shallow_vgg19, style_loss):
         (2, [1.0, -1.0], r"are \[1.0, -1.0\]: they must be at least 0, and one above"),
         (2, [0.0, 0.0], "they must be at least 0, and one above"),
         (1, [float("nan")], "they must be at least 0"),
+        (2, [1e308, 1e308], "they must be at least 0"),
         (0, None, "no style image is given"),
     ],
 )

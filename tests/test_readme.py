@@ -59,7 +59,7 @@ def test_stylize_commands_parse(line, tmp_path, monkeypatch):
     options = parser.parse_args(words[2:])
     if options.recipe != "list":
         stylize.recipe_from(options)
-        options.style = options.style or DEFAULT_STYLE
+        options.styles = options.styles or [DEFAULT_STYLE]
         assert stylize.route_of(options) in ("fast", "gatys")
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from nstjax.errors import NstjaxError
+from nstjax.fields import _checked
 from nstjax.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
-from nstjax.settings import Recipe, _checked, check_init, override
+from nstjax.settings import Recipe, check_init, override
 
 CONV1 = tuple((f"block{block}_conv1", 0.2) for block in range(1, 6))
 CONV1_TIMES_5 = tuple((layer, 1.0) for layer, _ in CONV1)

@@ -34,7 +34,7 @@ def entry(step, total=4.0, content=1.0, style=2.0, tv=1.0):
 def report(path, **changes):
     run = {
         "content": plain((0.5, 0, 0.5)),
-        "style": plain((0, 0.5, 0.5)),
+        "styles": [plain((0, 0.5, 0.5))],
         "snapshots": [],
         "result": quadrants(),
         "history": [entry(0), entry(1, total=2.0)],
@@ -73,6 +73,29 @@ def test_the_result_stands_large_beside_content_and_style(tmp_path):
         assert count == (bottom - top) * (right - left) > 100_000
         assert (right - left) / (bottom - top) == pytest.approx(80 / 60, abs=0.01)
         assert right < boxes["red"][2]
+
+
+@pytest.mark.parametrize("result", [(60, 80), (80, 60), (20, 80)])
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_several_styles_stand_beside_the_result(tmp_path, result, count):
+    """Each whole, none over another, in reading order."""
+    colours = [(0, 0.4, 1.0 - 0.2 * i) for i in range(count)]
+    shapes = [(60, 80), (80, 60), (40, 120)]
+    styles = [plain(colour, *shapes[i % 3]) for i, colour in enumerate(colours)]
+    report(tmp_path / "run.png", styles=styles, result=plain((1.0, 0, 0), *result))
+    sheet = pixels_of(tmp_path / "run.png")
+    (_, bottom, left, _), _ = box_of(sheet, (1.0, 0, 0))
+    places = []
+    for colour, style in zip(colours, styles, strict=True):
+        (top, foot, start, end), found = box_of(sheet, colour)
+        assert found == (foot - top) * (end - start) > 3000
+        assert (end - start) / (foot - top) == pytest.approx(
+            style.shape[2] / style.shape[1], rel=0.02
+        )
+        assert 32 <= start < end < left
+        assert foot <= max(bottom, top + 320)
+        places.append((top, start))
+    assert places == sorted(places)
 
 
 def test_snapshots_stand_in_a_row_in_order(tmp_path):
@@ -161,7 +184,7 @@ def test_odd_shapes(tmp_path, shape):
     report(
         tmp_path / "run.png",
         content=picture,
-        style=plain((0, 0.5, 0.5), *reversed(shape)),
+        styles=[plain((0, 0.5, 0.5), *reversed(shape))],
         snapshots=[(1, picture)],
         result=plain((0.2, 0.8, 0), *shape),
     )

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from nstjax.errors import NstjaxError
-from nstjax.objective import Inputs, Structure, content_targets, evaluate, prepare
+from nstjax.objective import Inputs, Structure, evaluate, prepare
 from nstjax.ops import map_tiles
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
+from nstjax.targets import content_targets
 from nstjax.vgg import freeze
 
 FORMS = {

@@ -31,16 +31,10 @@ from nstjax.fast.settings import Architecture, TrainingRecipe
 from nstjax.fast.train import TrainingResult, train
 from nstjax.fast.trainer import first_state
 from nstjax.images import Picture
-from nstjax.objective import (
-    Inputs,
-    Targets,
-    network_params,
-    structure_of,
-    style_targets,
-    weights_of,
-)
+from nstjax.objective import Inputs, Targets, network_params, structure_of, weights_of
 from nstjax.recipes import even
 from nstjax.settings import override
+from nstjax.targets import style_targets
 from nstjax.vgg import Weights
 
 PHOTOGRAPHS = 12  # an epoch of three batches

@@ -1,7 +1,7 @@
 """Where what a run makes goes, without ever overwriting a picture that was given."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -42,7 +42,7 @@ class Outputs:
 def output_paths(
     output: str | None,
     contents: list[Path | str],
-    style: str,
+    styles: Sequence[str],
     *,
     bits: int,
     other_inputs: Iterable[str] = (),
@@ -50,13 +50,13 @@ def output_paths(
 ) -> list[Path]:
     """Decides where each stylised picture goes.
 
-    Without `output`, into the current folder, as PHOTO-PAINTING.png, numbered if that exists or
-    is the output of a run that can be resumed.
+    Without `output`, into the current folder, as PHOTO-PAINTING.png, with the name of each of
+    several paintings, numbered if that exists or is the output of a run that can be resumed.
 
     Args:
         output: a file, or a folder: one that exists, or a name that ends in a separator.
         contents: the photographs.
-        style: the painting.
+        styles: the paintings.
         bits: per channel, which the format must be able to hold.
         other_inputs: further files that must not be overwritten.
         resume: whether that run is the one that is wanted.
@@ -67,9 +67,9 @@ def output_paths(
     Raises:
         NstjaxError: if a path cannot be written, is an input, or is one file for several pictures.
     """
-    inputs = {os.path.realpath(path) for path in (*contents, style, *other_inputs)}
+    inputs = {os.path.realpath(path) for path in (*contents, *styles, *other_inputs)}
     if output is None:
-        names = [Path(f"{_stem(content)}-{_stem(style)}{_SUFFIX}") for content in contents]
+        names = [default_path(content, styles) for content in contents]
 
         def taken(path: Path) -> bool:
             begun = resume_file(path).exists()
@@ -93,6 +93,20 @@ def output_paths(
     if os.path.realpath(output) in inputs:
         raise NstjaxError(f"--output {output} would overwrite an input: choose another name")
     return [check_output(output, bits=bits)]
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yields the files that there are of a name: without a number, and from 2 on."""
+    number, stem = 1, path.stem
+    while path.exists():
+        yield path
+        number += 1
+        path = path.with_stem(f"{stem}-{number}")
+
+
+def default_path(content: Path | str, styles: Sequence[str]) -> Path:
+    """Returns where a picture goes without `--output`, if the name is not taken."""
+    return Path(f"{_stem(content)}-{'-'.join(map(_stem, styles))}{_SUFFIX}")
 
 
 def replay_path(

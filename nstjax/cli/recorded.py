@@ -13,10 +13,11 @@ from nstjax.fast import Style, load_style
 from nstjax.images import Picture, describe_input, is_url, load_image, read_settings
 from nstjax.provenance import made_with
 from nstjax.settings import INITS, Recipe
+from nstjax.targets import checked_style_weights
 
 # What stands in the settings beside the values of a recipe.
 _BESIDE = {
-    "gatys": {"method", "recipe", "content", "style", "inputs", "bits"}
+    "gatys": {"method", "recipe", "content", "style", "style_weights", "inputs", "bits"}
     | {"steps_done", "weights_sha256", "kept"},
     "fast": {"method", "content", "style", "inputs", "bits", "size", "tile"}
     | {"seconds", "style_provenance"},
@@ -40,15 +41,29 @@ class Recorded:
     def input(self, role: str) -> dict[str, Any]:
         """Returns what is known of the input in a role: `name`, and in newer files its hash."""
         inputs = self.settings.get("inputs", {})
+        if role in self.styles and self.style_weights is not None:
+            return inputs["style"][self.styles.index(role)]
         return inputs.get(role) or {"name": self.settings.get(role)}
 
     @property
     def roles(self) -> list[str]:
-        """The roles of the inputs: content, style, and init where the start was a picture."""
+        """The roles of the inputs: content, styles, and init where the start was a picture."""
         starts_from_file = self.recipe is not None and (
             "init" in self.settings.get("inputs", {}) or self.recipe.init not in INITS
         )
-        return ["content", "style", *(["init"] if starts_from_file else [])]
+        return ["content", *self.styles, *(["init"] if starts_from_file else [])]
+
+    @property
+    def styles(self) -> list[str]:
+        """The roles of the style images: style, or style 1, style 2 and so on."""
+        if self.style_weights is None:
+            return ["style"]
+        return [f"style {number}" for number in range(1, len(self.style_weights) + 1)]
+
+    @property
+    def style_weights(self) -> list[float] | None:
+        """The weights of several style images; None where there is one."""
+        return self.settings.get("style_weights")
 
     @property
     def made_with(self) -> dict[str, str]:
@@ -105,6 +120,8 @@ def read_recorded(path: Path) -> Recorded:
     try:
         recipe = recipe_from(settings) if method == "gatys" else None
         recorded = Recorded(path, settings, recipe)
+        if recorded.style_weights is not None:
+            checked_style_weights(len(settings["inputs"]["style"]), recorded.style_weights)
         for role in recorded.roles:
             trained = role == "style" and recipe is None
             _check_input(recorded.input(role), trained=trained)
@@ -157,7 +174,7 @@ def find_picture(recorded: Recorded, role: str, given: str | None) -> FoundInput
 
     Args:
         recorded: the settings.
-        role: `"content"`, `"style"` or `"init"`.
+        role: one of `recorded.roles`.
         given: the path or address to take; None looks for the name beside the result, in the
             current folder, and among what comes with the package.
 
@@ -267,7 +284,7 @@ def _places(recorded: Recorded, role: str) -> list[str]:
     places = _beside(recorded, name)
     if name == sample_path().name:
         places.append(str(sample_path()))
-    if role == "style" and Path(name).stem in PAINTINGS:
+    if role in recorded.styles and Path(name).stem in PAINTINGS:
         painting = local_painting(Path(name).stem)
         places += [] if painting is None else [str(painting)]
     return places
@@ -280,14 +297,18 @@ def _beside(recorded: Recorded, name: str) -> list[str]:
 
 def _nowhere(recorded: Recorded, role: str) -> NstjaxError:
     name = recorded.input(role)["name"]
+    option, count = f"--{role.split()[0]}", len(recorded.styles)
+    each = f" (--style {count} times, in order)" if role in recorded.styles and count > 1 else ""
     if is_url(name):
         # Pictures come from strangers, and replaying one is to ask nothing of their servers.
-        return NstjaxError(f"the {role} came from {name}: to fetch it again add --{role} {name}")
+        return NstjaxError(
+            f"the {role} came from {name}: to fetch it again add {option} {name}{each}"
+        )
     if not name or recorded.input(role).get("of") == "pixels":
         return NstjaxError(
-            f"the {role} was a picture in memory: add --{role} with a file of the same pixels"
+            f"the {role} was a picture in memory: add {option} with a file of the same pixels{each}"
         )
     return NstjaxError(
         f"the {role}, {name}, is neither beside {recorded.path} nor in the current folder: add "
-        f"--{role} with the file"
+        f"{option} with the file{each}"
     )

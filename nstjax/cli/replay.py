@@ -33,11 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("picture", metavar="PICTURE", help="what nstjax stylize made")
     for role, what in (
         ("content", "the photograph"),
-        ("style", "the painting or the trained style"),
+        ("style", "the painting or the trained style (for several paintings again for each)"),
         ("init", "the picture it starts from"),
     ):
         parser.add_argument(
             f"--{role}",
+            action="append",
             metavar="FILE",
             help=f"{what}, if it is neither beside PICTURE nor in the current folder",
         )
@@ -68,22 +69,35 @@ def run(options: argparse.Namespace) -> int:
 
 def _find_inputs(recorded: Recorded, options: argparse.Namespace) -> dict[str, FoundInput]:
     found, missing = {}, []
-    for role in _ROLES:
-        given = getattr(options, role)
-        if role not in recorded.roles:
-            if given is not None:
-                raise NstjaxError(f"{recorded.path} was made without --{role}: leave it out")
-            continue
+    given = _given_sources(recorded, options)
+    for role in recorded.roles:
         try:
             if role == "style" and recorded.recipe is None:
-                found[role] = find_style(recorded, given)
+                found[role] = find_style(recorded, given.get(role))
             else:
-                found[role] = find_picture(recorded, role, given)
+                found[role] = find_picture(recorded, role, given.get(role))
         except NstjaxError as error:
             missing.append(str(error))
     if missing:
         raise NstjaxError("; ".join(missing))
     return found
+
+
+def _given_sources(recorded: Recorded, options: argparse.Namespace) -> dict[str, str]:
+    """What the options name, by the role it has in the settings."""
+    given = {}
+    for option in _ROLES:
+        sources = getattr(options, option) or []
+        roles = [role for role in recorded.roles if role.split()[0] == option]
+        if sources and not roles:
+            raise NstjaxError(f"{recorded.path} was made without --{option}: leave it out")
+        if sources and len(sources) != len(roles):
+            raise NstjaxError(
+                f"--{option} is given {len(sources)} times, and {recorded.path} was made with "
+                f"{len(roles)}: give none or {len(roles)}"
+            )
+        given |= dict(zip(roles, sources, strict=False))
+    return given
 
 
 def _paint_pixels(
@@ -104,16 +118,17 @@ def _paint_pixels(
     if before != weights.sha256:
         differs.append(f"weights: sha256 was {short(before)}, is {short(weights.sha256)}")
     _tell(recorded, differs, quiet=options.quiet)
-    content, style = (_picture(inputs[role]) for role in ("content", "style"))
-    stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in (content, style)))
+    content, *styles = (_picture(inputs[role]) for role in ("content", *recorded.styles))
+    stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in (content, *styles)))
     steps = sum(stage.steps for stage in stages)
     done, kept = recorded.settings.get("steps_done", steps), bool(recorded.settings.get("kept"))
     return stylize_one(
         content,
-        style,
+        styles,
         recipe,
         weights,
         outputs,
+        style_weights=recorded.style_weights,
         quiet=options.quiet,
         # A run that was interrupted ends again where it did.
         last_step=done if done < steps else None,

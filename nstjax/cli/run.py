@@ -1,37 +1,39 @@
 """One picture of `nstjax stylize`: the run with its bar, its snapshots and its files."""
 
-import json
 import math
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from nstjax.cli.finished import find_finished
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
 from nstjax.cli.outputs import Outputs, resume_file
+from nstjax.cli.written import save, summary, tiles_of, write_others
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, stylize_fast
-from nstjax.files import write_whole
 from nstjax.gatys import (
-    History,
     Progress,
     StylizeResult,
     load_init,
     run_settings,
+    stages_of,
     stylize,
 )
-from nstjax.images import MadePicture, Picture, load_image, resize_image, save_image
+from nstjax.images import (
+    Picture,
+    load_image,
+    save_image,
+)
 from nstjax.objective import TERMS
-from nstjax.report import save_report
 from nstjax.settings import Recipe
+from nstjax.targets import checked_style_weights
 from nstjax.vgg import Weights
 
 _KEPT = {"kept": True}  # in the settings of a picture of `Outputs.save_every`
@@ -52,11 +54,13 @@ class Ended(NamedTuple):
 
 def stylize_one(
     content: Path | str | Picture,
-    style: Picture,
+    styles: Sequence[Picture],
     recipe: Recipe,
     weights: Weights,
     outputs: Outputs,
     *,
+    style_weights: Sequence[float | int] | None = None,
+    before: Sequence[Outputs] = (),
     quiet: bool,
     last_step: int | None = None,
     kept: bool = False,
@@ -65,10 +69,12 @@ def stylize_one(
 
     Args:
         content: the photograph, or its file or address.
-        style: the painting.
+        styles: the paintings.
         recipe: the settings.
         weights: of the loss network.
         outputs: what to write where.
+        style_weights: of the paintings; equal if None.
+        before: what runs before may have written: where one made this very picture, none is made.
         quiet: whether to show nothing.
         last_step: the step after which the run ends early; None for none.
         kept: whether to save the picture as `Outputs.save_every` does: as it is after the last
@@ -81,18 +87,28 @@ def stylize_one(
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
     photograph = content if isinstance(content, Picture) else load_image(content)
-    content = photograph.name
-    init = load_init(recipe) if outputs.save_every else None
-    settings = partial(run_settings, weights=weights, content=photograph, style=style, init=init)
+    init = load_init(recipe) if outputs.save_every or before else None
+    shares = checked_style_weights(len(styles), style_weights)
+
+    def settings(recipe: Recipe, step: int) -> dict[str, Any]:
+        return run_settings(recipe, weights, photograph, styles, shares, init, step)
+
     snapshot = resume_file(outputs.picture)
+    if before and not snapshot.exists():
+        whole = settings(recipe, _steps_of(recipe, photograph, *styles))
+        if (found := find_finished(before, whole, outputs.bits)) is not None:
+            if not quiet:
+                print(f"{found}: made before, of the same pictures with the same settings")
+            return Ended()
     tell = _silent if quiet else _tell
     if snapshot.exists() and not outputs.resume:
         tell(f"{snapshot} is of a run that did not end, which only --resume goes on from")
-    with stop_on_interrupt() as interrupt, _bar(content, quiet) as bar:
+    with stop_on_interrupt() as interrupt, _bar(photograph.name, quiet) as bar:
         monitor = _Monitor(outputs, bar, interrupt, settings, last_step)
         result = stylize(
             photograph,
-            style,
+            styles,
+            style_weights=shares,
             recipe=recipe,
             weights=weights,
             callback=monitor,
@@ -103,25 +119,16 @@ def stylize_one(
             tell=tell,
         )
     result = monitor.as_kept(result) if kept else result
-    saved, problem = _save(result, outputs.picture, outputs.bits)
+    saved, problem = save(result, outputs.picture, outputs.bits)
     if not interrupt.requested:
         with suppress(OSError):
             snapshot.unlink(missing_ok=True)
     problems = [problem] if problem else []
-    if result.stopped and not np.isfinite(result.history[-1]["total"]):
-        problems.append(
-            f"{content}: {result.stopped}: the picture before that step is in {saved}; try a "
-            "smaller --learning-rate, smaller weights or a larger --size"
-        )
-    try:
-        if outputs.history:
-            write_whole(outputs.history, _json_lines(result.history))
-        if outputs.report:
-            _save_report(outputs.report, photograph, style, monitor.kept, result)
-    except NstjaxError as error:  # the picture is made, whatever becomes of these
-        problems.append(f"{error}; the picture is in {saved}")
+    problems += _divergence(photograph.name, result, saved)
+    pictures = monitor.kept, monitor.resumed_at
+    problems += write_others(outputs, photograph, styles, *pictures, result, saved)
     if not quiet and not interrupt.requested and not problems:
-        print(_summary(saved, result))
+        print(summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
     if outputs.snapshot_every and snapshot.exists():
         done += "; the same command with --resume goes on"
@@ -156,11 +163,26 @@ def paint_one(
     began = time.perf_counter()
     result = stylize_fast(content, style, **settings)
     seconds = time.perf_counter() - began
-    saved, problem = _save(result, path, bits)
+    saved, problem = save(result, path, bits)
     if not quiet and not problem:
         height, width = result.image.shape[1:3]
-        print(f"{saved}: {width}×{height}, {seconds:.1f} s, {_tiles(result)}")
+        print(f"{saved}: {width}×{height}, {seconds:.1f} s, {tiles_of(result)}")
     return Ended(problem=problem)
+
+
+def _steps_of(recipe: Recipe, *pictures: Picture) -> int:
+    """The steps of all sizes together, given the photograph and the paintings."""
+    stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in pictures))
+    return sum(stage.steps for stage in stages)
+
+
+def _divergence(name: str, result: StylizeResult, saved: Path) -> list[str]:
+    if not result.stopped or math.isfinite(result.history[-1]["total"]):
+        return []
+    return [
+        f"{name}: {result.stopped}: the picture before that step is in {saved}; try a smaller "
+        "--learning-rate, smaller weights or a larger --size"
+    ]
 
 
 def _tell(message: str) -> None:
@@ -189,6 +211,7 @@ class _Monitor:
     settings: Callable[..., dict[str, Any]]  # of the picture after a step, by recipe and step
     last_step: int | None = None
     steps: int = 0
+    resumed_at: int = 0
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
     newest: Progress | None = None
 
@@ -197,8 +220,9 @@ class _Monitor:
         if not self.steps:
             self.steps = progress.steps
             self.bar.reset(total=progress.steps)
+            self.resumed_at = max(0, int(progress.entries[0]["step"]) - 1)
             # What a run before this one has done says nothing of the speed.
-            self.bar.initial = self.bar.n = max(0, int(progress.entries[0]["step"]) - 1)
+            self.bar.initial = self.bar.n = self.resumed_at
         entry = progress.entry
         terms = " ".join(f"{name} {entry[name]:.3g}" for name in TERMS)
         self.bar.set_postfix_str(f"total {entry['total']:.4g} = {terms}", refresh=False)
@@ -214,8 +238,10 @@ class _Monitor:
         return replace(result, image=self.newest.image, alpha=None, settings=settings)
 
     def _keep(self, progress: Progress) -> None:
-        done = progress.step / max(1, progress.steps)
-        wanted = _REPORT_SNAPSHOTS[len(self.kept) :] if self.outputs.report else ()
+        # Of what a run before this one has done there are no pictures.
+        begun, done = (step / max(1, self.steps) for step in (self.resumed_at, progress.step))
+        wanted = [share for share in _REPORT_SNAPSHOTS if share > begun or not begun]
+        wanted = wanted[len(self.kept) :] if self.outputs.report else []
         if wanted and done >= wanted[0]:
             self.kept.append((progress.step, progress.image))
         every = self.outputs.save_every
@@ -226,58 +252,3 @@ class _Monitor:
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot
                 _tell(f"{error}; going on")
-
-
-def _save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
-    """Saves the picture, in a new temporary folder if it cannot be where it should."""
-    try:
-        result.save(path, bits=bits)
-    except NstjaxError as error:
-        with suppress(NstjaxError, OSError):
-            # Of its own: nothing there may be overwritten.
-            rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / path.name
-            result.save(rescued, bits=bits)
-            return rescued, f"{error}; the picture is in {rescued}"
-        raise
-    return path, ""
-
-
-def _tiles(result: MadePicture) -> str:
-    """How the picture was computed."""
-    tile = result.settings["tile"]
-    return f"in tiles of {tile} rows" if tile else "untiled"
-
-
-def _json_lines(history: History) -> bytes:
-    # JSON has no NaN and no infinity.
-    finite = ({k: v if math.isfinite(v) else None for k, v in entry.items()} for entry in history)
-    return "".join(json.dumps(entry) + "\n" for entry in finite).encode()
-
-
-def _save_report(
-    path: Path,
-    content: Picture,
-    style: Picture,
-    snapshots: list[tuple[int, np.ndarray]],
-    result: StylizeResult,
-) -> None:
-    height, width = result.image.shape[1:3]
-    save_report(
-        path,
-        content=resize_image(content.pixels, height, width),
-        style=style.pixels,
-        snapshots=snapshots,
-        result=result.image,
-        history=result.history,
-        title=f"{result.settings['content']} in the style of {result.settings['style']}",
-    )
-
-
-def _summary(saved: Path, result: StylizeResult) -> str:
-    first, last = result.history[0], result.history[-1]
-    height, width = result.image.shape[1:3]
-    stopped = f" ({result.stopped})" if result.stopped else ""
-    return (
-        f"{saved}: {width}×{height}, {last['step']} steps{stopped} in {last['seconds']:.0f} s, "
-        f"{_tiles(result)}, objective {first['total']:.3g} → {last['total']:.3g}"
-    )

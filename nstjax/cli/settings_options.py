@@ -18,7 +18,7 @@ def add_settings(group: argparse._ArgumentGroup, settings: type) -> None:
 
     Args:
         group: where to.
-        settings: the dataclass, whose fields are declared with `nstjax.settings.setting`.
+        settings: the dataclass, whose fields are declared with `nstjax.fields.setting`.
     """
     hints = get_type_hints(settings)
     for field in offered_fields(settings):

@@ -15,7 +15,7 @@ from nstjax.assets import (
     sample_path,
 )
 from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
-from nstjax.cli.outputs import Outputs, output_paths, per_picture
+from nstjax.cli.outputs import Outputs, default_path, numbered, output_paths, per_picture
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.cli.settings_options import add_settings, given_settings, print_recipes
 from nstjax.cli.style_image import load_style_image
@@ -23,11 +23,13 @@ from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.fast import load_style
 from nstjax.files import check_writable
 from nstjax.gatys import EVERY_S
-from nstjax.images import find_images, load_image
+from nstjax.images import find_images, is_url, load_image
 from nstjax.memory import parse_limit, parse_tile
+from nstjax.parse import parse_numbers
 from nstjax.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
 from nstjax.report import check_report
 from nstjax.settings import Recipe, check_init, override
+from nstjax.targets import checked_style_weights
 from nstjax.vgg import load_weights
 
 METHODS = ("auto", "gatys", "fast")
@@ -44,9 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--style",
+        dest="styles",
+        action="append",
+        metavar="STYLE",
         help=f"a trained style ({', '.join(BUNDLED_STYLES)}, a .safetensors file, or a training's "
         "folder), or a painting: a file, an address, or one of "
-        f"{', '.join(PAINTINGS)} (default: {DEFAULT_STYLE})",
+        f"{', '.join(PAINTINGS)} (default: {DEFAULT_STYLE}); given again, another painting to mix "
+        "it with",
+    )
+    parser.add_argument(
+        "--style-weights",
+        metavar="WEIGHT,…",
+        help="of several paintings, in their order (default: equal)",
     )
     parser.add_argument("--output", metavar="PATH", help="a file, or a folder ending in /")
     parser.add_argument(
@@ -74,7 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action="store_true",
         default=None,
-        help="go on from the snapshot that a run which did not end left beside its output",
+        help="go on from the snapshot that a run which did not end left beside its output, and "
+        "leave pictures that are finished",
     )
     parser.add_argument(
         "--snapshot-every",
@@ -96,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     if not options.contents:
         options.contents = [str(sample_path())]
-    options.style = options.style or DEFAULT_STYLE
+    options.styles = options.styles or [DEFAULT_STYLE]
     make_painter = _pixel_route if route_of(options) == "gatys" else _fast_route
     inputs = [path for path in (options.init, options.vgg_weights) if path is not None]
     contents, failed = _expand(options.contents)
@@ -106,12 +118,12 @@ def run(options: argparse.Namespace) -> int:
     paths = output_paths(
         options.output,
         contents,
-        options.style,
+        options.styles,
         bits=options.bits,
         other_inputs=inputs,
         resume=bool(options.resume),
     )
-    _check_apart(options, [*contents, options.style, *inputs, *paths])
+    _check_apart(options, [*contents, *options.styles, *inputs, *paths])
     paint = make_painter(options, several)
     return _paint_each(contents, paths, paint, failed, several)
 
@@ -150,15 +162,11 @@ def _paint_each(
 def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
     """What paints a picture by optimisation."""
     recipe = recipe_from(options)
-    if options.style in PAINTINGS and not os.path.exists(options.style):
-        options.style = str(
-            find_painting(options.style, check=load_style_image, progress=not options.quiet)
-        )
-    style = load_image(options.style)
+    styles = [load_image(_painting(style, quiet=options.quiet)) for style in options.styles]
     weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
 
-    def paint(content: Path | str, path: Path) -> Ended:
-        outputs = Outputs(
+    def outputs_at(path: Path) -> Outputs:
+        return Outputs(
             picture=path,
             bits=options.bits,
             save_every=options.save_every,
@@ -167,31 +175,60 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
             resume=bool(options.resume),
             snapshot_every=EVERY_S if options.snapshot_every is None else options.snapshot_every,
         )
-        return stylize_one(content, style, recipe, weights, outputs, quiet=options.quiet)
+
+    def paint(content: Path | str, path: Path) -> Ended:
+        before = [path] if options.output else numbered(default_path(content, options.styles))
+        return stylize_one(
+            content,
+            styles,
+            recipe,
+            weights,
+            outputs_at(path),
+            style_weights=_style_weights(options),
+            before=[outputs_at(path) for path in before] if options.resume else (),
+            quiet=options.quiet,
+        )
 
     return paint
+
+
+def _painting(style: str, *, quiet: bool) -> str:
+    """The file or address of a painting, which may be named."""
+    if style not in PAINTINGS or os.path.exists(style):
+        return style
+    return str(find_painting(style, check=load_style_image, progress=not quiet))
+
+
+def _style_weights(options: argparse.Namespace) -> list[float]:
+    given = None if options.style_weights is None else parse_numbers(options.style_weights)
+    return checked_style_weights(len(options.styles or [DEFAULT_STYLE]), given)
 
 
 def _fast_route(options: argparse.Namespace, several: bool) -> _Painter:
     """What paints a picture in one pass."""
     others = ("recipe", "save_every", "history", "report", "vgg_weights")
-    others += ("resume", "snapshot_every")
+    others += ("resume", "snapshot_every", "style_weights")
+    style, *more = options.styles
+    if more:
+        raise NstjaxError(
+            f"--method fast paints in one style and {len(options.styles)} are given: leave out "
+            "all but one, or add --method gatys with paintings"
+        )
     given = [*given_settings(options, Recipe), *others]
     for name in given:
         if name not in _SHARED and getattr(options, name) is not None:
             raise NstjaxError(
-                f"--{name.replace('_', '-')} is of the pixel route and {options.style} is a "
+                f"--{name.replace('_', '-')} is of the pixel route and {style} is a "
                 "trained style: leave it out, or add --method gatys with a painting"
             )
-    style = load_style(options.style)
-
+    trained = load_style(style)
     settings = {name: getattr(options, name) for name in ("size", "memory_limit")}
     settings["tile"] = options.tile if options.tile is not None else "auto"
     parse_tile(settings["tile"])
     parse_limit(options.memory_limit)
 
     def paint(content: Path | str, path: Path) -> Ended:
-        return paint_one(content, style, path, settings, bits=options.bits, quiet=options.quiet)
+        return paint_one(content, trained, path, settings, bits=options.bits, quiet=options.quiet)
 
     return paint
 
@@ -202,7 +239,18 @@ def route_of(options: argparse.Namespace) -> str:
         raise unknown_choice("method", options.method, METHODS)
     if options.method != "auto":
         return options.method
-    style = options.style
+    routes = {style: _route_of_style(style) for style in options.styles}
+    trained = [style for style, route in routes.items() if route == "fast"]
+    if trained and len(options.styles) > 1:
+        raise NstjaxError(
+            f"several styles are mixed by the pixel route, from paintings, and {trained[0]} is a "
+            "trained style: leave out all but one, or add --method gatys, which takes paintings, "
+            "also those that nstjax styles names"
+        )
+    return "fast" if trained else "gatys"
+
+
+def _route_of_style(style: str) -> str:
     is_trained = style.endswith(".safetensors") or os.path.isdir(style)
     if is_trained or (style in BUNDLED_STYLES and not os.path.exists(style)):
         return "fast"
@@ -219,11 +267,18 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
 
 def _check(options: argparse.Namespace) -> None:
     """Finds what would go wrong later, before anything is loaded or computed."""
-    if options.contents and not options.style:
+    if (options.contents and not options.styles) or "" in (options.styles or []):
         raise NstjaxError(
             f"no style is named: add --style PAINTING, a file or an address, or a trained style "
             f"(one of {', '.join(BUNDLED_STYLES)})"
         )
+    for style in options.styles or []:
+        if "," in style and not os.path.exists(style) and not is_url(style):
+            raise NstjaxError(
+                f"--style {style} is no file: give each of several paintings its own --style, as "
+                "in --style A.jpg --style B.jpg"
+            )
+    _style_weights(options)
     if options.save_every is not None and options.save_every < 1:
         raise NstjaxError(f"--save-every is {options.save_every}: it must be at least 1")
     if options.snapshot_every is not None and not 0 <= options.snapshot_every < math.inf:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nstjax.objective import content_targets, evaluate
+from nstjax.objective import evaluate
 from nstjax.structure import Inputs, Structure, Targets, TermWeights
+from nstjax.targets import content_targets
 
 
 @partial(jax.jit, static_argnums=0)

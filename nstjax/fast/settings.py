@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from nstjax.errors import NstjaxError
-from nstjax.settings import PRECISIONS, TINY, ObjectiveSettings, check_settings, setting
+from nstjax.fields import TINY, check_settings, setting
+from nstjax.settings import PRECISIONS, ObjectiveSettings
 from nstjax.vgg import MEAN_COLOUR
 
 DESIGNS = ("johnson", "subpixel")

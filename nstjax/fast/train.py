@@ -27,9 +27,10 @@ from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.trainer import State, first_state
 from nstjax.images import Picture, fit_size, resize_image
-from nstjax.objective import check_sizes, network_params, style_targets
+from nstjax.objective import network_params
 from nstjax.settings import override
 from nstjax.structure import Inputs, Structure, Targets, TermWeights, structure_of, weights_of
+from nstjax.targets import check_sizes, style_targets
 from nstjax.vgg import Weights
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]

@@ -10,15 +10,8 @@ from jaxtyping import Array, Float
 
 from nstjax.fast.network import Params, init_params, paint
 from nstjax.fast.settings import TrainingRecipe
-from nstjax.objective import (
-    Inputs,
-    Structure,
-    Targets,
-    Terms,
-    content_targets,
-    evaluate,
-    report_terms,
-)
+from nstjax.objective import Inputs, Structure, Targets, Terms, evaluate, report_terms
+from nstjax.targets import content_targets
 
 Metrics = dict[str, Float[Array, ""]]
 

@@ -12,16 +12,9 @@ import jax.numpy as jnp
 from nstjax.gatys.loop import compile_steps
 from nstjax.gatys.stages import Shape, Stage
 from nstjax.gatys.strength import references
-from nstjax.objective import (
-    Inputs,
-    Structure,
-    content_targets,
-    prepare,
-    structure_of,
-    style_measures,
-    targets_of_measures,
-)
+from nstjax.objective import Inputs, Structure, prepare, structure_of
 from nstjax.settings import Recipe
+from nstjax.targets import content_targets, style_measures, targets_of_measures
 from nstjax.vgg.network import Params
 
 
@@ -68,34 +61,39 @@ class CompileAhead:
             self._running.exception()
 
     def _compile(self, recipe: Recipe, stage: Stage) -> None:
-        content, style = _picture(stage.content), _picture(stage.style)
+        content, styles = _picture(stage.content), [_picture(shape) for shape in stage.styles]
         structure = structure_of(recipe, self._preprocessing)
         for compile_one in (
             lambda: content_targets.lower(structure, self._params, content).compile(),
-            lambda: style_measures.lower(structure, self._params, style).compile(),
-            lambda: self._compile_targets(structure, style),
-            lambda: self._compile_steps(recipe, structure, content, style),
+            lambda: self._compile_measures(structure, styles),
+            lambda: self._compile_targets(structure, styles),
+            lambda: self._compile_steps(recipe, structure, content, styles),
         ):
             if self._stop.is_set():
                 return
             compile_one()
 
-    def _compile_targets(self, structure: Structure, style: jax.ShapeDtypeStruct) -> None:
-        measures = jax.eval_shape(partial(style_measures, structure), self._params, style)
-        shares = jax.ShapeDtypeStruct((1,), jnp.float32)
-        targets_of_measures.lower(structure, [measures], shares).compile()
+    def _compile_measures(self, structure: Structure, styles: list[jax.ShapeDtypeStruct]) -> None:
+        for shape in {style.shape: style for style in styles}.values():
+            style_measures.lower(structure, self._params, shape).compile()
+
+    def _compile_targets(self, structure: Structure, styles: list[jax.ShapeDtypeStruct]) -> None:
+        measure = partial(style_measures, structure)
+        measures = [jax.eval_shape(measure, self._params, style) for style in styles]
+        shares = jax.ShapeDtypeStruct((len(styles),), jnp.float32)
+        targets_of_measures.lower(structure, measures, shares).compile()
 
     def _compile_steps(
         self,
         recipe: Recipe,
         structure: Structure,
         content: jax.ShapeDtypeStruct,
-        style: jax.ShapeDtypeStruct,
+        styles: list[jax.ShapeDtypeStruct],
     ) -> None:
-        def inputs_of(content: jax.Array, style: jax.Array) -> Inputs:
-            return prepare(recipe, self._preprocessing, self._params, content, style)[1]
+        def inputs_of(content: jax.Array, styles: list[jax.Array]) -> Inputs:
+            return prepare(recipe, self._preprocessing, self._params, content, styles)[1]
 
-        inputs = jax.eval_shape(inputs_of, content, style)
+        inputs = jax.eval_shape(inputs_of, content, styles)
         if recipe.strength is not None:
             references.compile(structure, inputs, content)
         compile_steps(recipe, structure, inputs, *content.shape[1:3])

@@ -1,6 +1,6 @@
 """A run through all its sizes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,10 +32,11 @@ def run_stages(
     tiling: Tiling,
     weights: Weights,
     content: Pixels,
-    style: Pixels,
+    styles: list[Pixels],
     stages: list[Stage],
     recorder: Recorder,
     *,
+    style_weights: Sequence[float | int] | None = None,
     init: Picture | None = None,
     every: int = 0,
     snapshots: Snapshots | None = None,
@@ -48,9 +49,10 @@ def run_stages(
         tiling: of the recipe and the stages.
         weights: of the loss network.
         content: the photograph, RGB in [0, 1], of its own size.
-        style: the painting, likewise.
+        styles: the paintings, likewise.
         stages: the sizes, from the first to the last.
         recorder: see `nstjax.gatys.loop.optimize`.
+        style_weights: of the paintings, see `nstjax.objective.prepare`.
         init: what `load_init` returned.
         every: see `nstjax.gatys.loop.optimize`.
         snapshots: likewise.
@@ -75,7 +77,8 @@ def run_stages(
             weights=weights,
             params=params,
             content=content,
-            style=style,
+            styles=styles,
+            style_weights=style_weights,
             stages=stages,
             recorder=recorder,
             init=init,
@@ -117,7 +120,8 @@ class _Run:
     weights: Weights
     params: Params
     content: Pixels
-    style: Pixels
+    styles: list[Pixels]
+    style_weights: Sequence[float | int] | None
     stages: list[Stage]
     recorder: Recorder
     init: Picture | None
@@ -166,21 +170,22 @@ class _Run:
     def _attempt(self, number: int, recipe: Recipe, image: Any) -> Array:
         stage = self.stages[number]
         # The pictures are resized here and not kept while the optimiser runs.
-        pictures = (
-            resize_image(self.content, *stage.content),
-            resize_image(self.style, *stage.style),
-        )
+        content = resize_image(self.content, *stage.content)
+        sizes = zip(self.styles, stage.styles, strict=True)
+        styles = [resize_image(style, *shape) for style, shape in sizes]
         preprocessing = self.weights.preprocessing
-        structure, inputs = prepare(recipe, preprocessing, self.params, *pictures)
+        structure, inputs = prepare(
+            recipe, preprocessing, self.params, content, styles, self.style_weights
+        )
         if recipe.strength is not None:
-            inputs = self._calibrated(recipe, structure, inputs, jnp.asarray(pictures[0]))
+            inputs = self._calibrated(recipe, structure, inputs, jnp.asarray(content))
         if not self._is_round(number + 1):
             self.compile(number + 1)
         if image is None:
-            image = start_image(recipe, *pictures, preprocessing, self.init)
+            image = start_image(recipe, content, styles[0], preprocessing, self.init)
         else:
             image = resize_image(to_picture(image), *stage.content)
-        del pictures
+        del content, styles
         self.recorder.recipe = recipe
         if self.snapshots is not None:
             self.snapshots.tile = structure.tile

@@ -7,7 +7,7 @@ everything else. Its checksums tell when it is damaged.
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +48,8 @@ def identity_of(
     recipe: Recipe,
     weights: Weights,
     content: np.ndarray,
-    style: np.ndarray,
+    styles: Sequence[np.ndarray],
+    style_weights: Sequence[float | int],
     init: Picture | None = None,
 ) -> dict[str, Any]:
     """Lists everything that decides the bits of a run.
@@ -57,22 +58,26 @@ def identity_of(
         recipe: the settings.
         weights: of the loss network.
         content: the photograph's pixels.
-        style: the painting's.
+        styles: each painting's.
+        style_weights: one for each.
         init: the picture that `recipe.init` names, None where it names none.
 
     Returns:
         Values that JSON can hold, by name: settings, hashes of inputs and weights, versions.
     """
     values = dataclasses.asdict(recipe)
-    pictures = {"content image": content, "style image": style}
+    pictures = {"content image": content, "style image": styles[0]}
+    pictures |= {f"style image {i}": pixels for i, pixels in enumerate(styles[1:], start=2)}
     if init is not None:
         pictures["init image"] = init.pixels
-    hashes = {name: sha256_of_pixels(pixels) for name, pixels in pictures.items()}
+    others: dict[str, Any] = {name: sha256_of_pixels(pixels) for name, pixels in pictures.items()}
     named = {name.replace("_", " "): value for name, value in values.items()}
     # A run may go on with less memory.
     for name in ("name", "source", "tile", "memory limit"):
         del named[name]
-    return json.loads(json.dumps(named | hashes | {"weights": weights.sha256, **made_with()}))
+    if len(styles) > 1:
+        others["style weights"] = list(style_weights)
+    return json.loads(json.dumps(named | others | {"weights": weights.sha256, **made_with()}))
 
 
 class Snapshots:
@@ -181,6 +186,10 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
 
 
 def _change(name: str, before: Any, now: Any) -> str:
-    if name.endswith(" image") or name == "weights":
-        return f"the {name} is another" if name != "weights" else "the weights are others"
+    if name == "weights":
+        return "the weights are others"
+    if " image" in name:
+        if before is None or now is None:
+            return f"there {'was' if before is None else 'is'} no {name}"
+        return f"the {name} is another"
     return f"{name} was {before} and is {now}"

@@ -1,5 +1,6 @@
 """The sizes that a run goes through, from coarse to fine, and its steps at each."""
 
+import math
 from itertools import count, pairwise, takewhile
 from typing import NamedTuple
 
@@ -7,8 +8,8 @@ import numpy as np
 
 from nstjax.errors import NstjaxError
 from nstjax.images import fit_size
-from nstjax.objective import check_sizes
 from nstjax.settings import Recipe
+from nstjax.targets import check_sizes
 
 Shape = tuple[int, int]
 
@@ -18,16 +19,21 @@ class Stage(NamedTuple):
 
     Attributes:
         content: height and width of the content image, and of the picture, in pixels.
-        style: height and width of the style image.
+        styles: height and width of each style image.
         steps: how many.
     """
 
     content: Shape
-    style: Shape
+    styles: tuple[Shape, ...]
     steps: int
 
+    @property
+    def style(self) -> Shape:
+        """The largest style image's: as they are measured one by one, its memory is what counts."""
+        return max(self.styles, key=math.prod)
 
-def stages_of(recipe: Recipe, content: Shape, style: Shape) -> list[Stage]:
+
+def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
     """Lists the sizes that a run goes through.
 
     They are those of `recipe.schedule`, or from `recipe.min_size` on each √2 of the one before, as
@@ -37,7 +43,7 @@ def stages_of(recipe: Recipe, content: Shape, style: Shape) -> list[Stage]:
     Args:
         recipe: the settings.
         content: the photograph's height and width in pixels.
-        style: the painting's.
+        styles: each painting's, which all get their sizes by the same rules.
 
     Returns:
         The stages, at least one.
@@ -53,9 +59,10 @@ def stages_of(recipe: Recipe, content: Shape, style: Shape) -> list[Stage]:
     waiting = 0
     for number, (share, steps) in enumerate(planned, start=1):
         shape = _content_shape(recipe, content, share)
-        stage = Stage(shape, _style_shape(recipe, style, shape, share), steps + waiting)
+        style_shapes = tuple(_style_shape(recipe, style, shape, share) for style in styles)
+        stage = Stage(shape, style_shapes, steps + waiting)
         try:
-            check_sizes(recipe, stage.content, stage.style)
+            check_sizes(recipe, stage.content, *stage.styles)
         except NstjaxError:
             if number == len(planned):
                 raise

@@ -31,7 +31,7 @@ def start_image(
     content: Float[np.ndarray, "1 h w 3"],
     style: Float[np.ndarray, "1 hs ws 3"],
     preprocessing: str,
-    init: Picture | None = None,
+    init: Picture | None,
 ) -> Float[Array, "1 h w 3"]:
     """Makes the picture that the first step changes.
 
@@ -43,17 +43,13 @@ def start_image(
     Args:
         recipe: the settings, of which `seed` fixes the noise.
         content: RGB in [0, 1], shape (1, H, W, 3).
-        style: RGB in [0, 1], of any size.
+        style: RGB in [0, 1], of any size; of several, the first.
         preprocessing: of the network's weights.
-        init: what `load_init` returned; None loads it.
+        init: what `load_init` returned.
 
     Returns:
         RGB, shape (1, H, W, 3).
-
-    Raises:
-        NstjaxError: if `recipe.init` is neither a known name nor a picture.
     """
-    init = init or load_init(recipe)
     _, height, width, _ = content.shape
     ratio = 1.0 if recipe.init == "noise" else recipe.noise_ratio
     if init is not None:

@@ -1,7 +1,7 @@
 """The pixel route from pictures to a picture: `stylize`."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from nstjax.images import (
 from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
+from nstjax.targets import checked_style_weights, several
 from nstjax.vgg import Weights, load_weights
 
 
@@ -48,6 +49,7 @@ def stylize(
     content: Any,
     style: Any,
     *,
+    style_weights: Sequence[float | int] | None = None,
     recipe: str | Recipe = DEFAULT_RECIPE,
     weights: Weights | str | Path | None = None,
     callback: Callback | None = None,
@@ -64,7 +66,9 @@ def stylize(
 
     Args:
         content: the photograph: a path, an http(s) URL, a Pillow image, an array, or a `Picture`.
-        style: the painting, likewise.
+        style: the painting, likewise; or a list of several, of which Gram matrices, or means and
+            covariances, are averaged. `init="style"` starts from the first.
+        style_weights: of several paintings, relative to each other; equal if None.
         recipe: a name from `nstjax.RECIPES`, or a `Recipe`.
         weights: as `nstjax.load_weights` returns them, which saves loading them again for each of
             several pictures; or the path of a weights file.
@@ -84,8 +88,9 @@ def stylize(
         The picture, the history of the objective, and the settings.
 
     Raises:
-        NstjaxError: if a picture cannot be read or is too small, a setting is not valid, there
-            are no weights, or the snapshot is damaged or of another run.
+        NstjaxError: if a picture cannot be read or is too small, a setting or the paintings'
+            weights are not valid, there are no weights of the network, or the snapshot is damaged
+            or of another run.
 
     Example:
         result = nstjax.stylize("photo.jpg", "painting.jpg", size=512, steps=500)
@@ -93,40 +98,41 @@ def stylize(
     """
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     recipe = override(recipe, **settings)
-    content_picture = _load(content)
-    style_picture = _load(style)
+    style_weights = checked_style_weights(len(several(style)), style_weights)
+    photograph, *paintings = (_load(source) for source in (content, *several(style)))
     init = load_init(recipe)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
-    pixels = content_picture.pixels, style_picture.pixels
-    stages = stages_of(recipe, *(image.shape[1:3] for image in pixels))
+    pixels, style_pixels = photograph.pixels, [painting.pixels for painting in paintings]
+    stages = stages_of(recipe, *(image.shape[1:3] for image in (pixels, *style_pixels)))
     stages = rounds_of(stages) if is_steered(recipe) else stages
     recorder = Recorder(recipe, sum(stage.steps for stage in stages), callback)
     snapshots = resumed = None
     if snapshot is not None:
-        identity = identity_of(recipe, weights, *pixels, init)
+        identity = identity_of(recipe, weights, pixels, style_pixels, style_weights, init)
         snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
         resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
     tiling = Tiling(recipe, stages)
     picture = run_stages(
         tiling,
         weights,
-        *pixels,
+        pixels,
+        style_pixels,
         stages,
         recorder,
+        style_weights=style_weights,
         init=init,
         tell=tell,
         every=callback_every,
         snapshots=snapshots,
         resumed=resumed,
     )
-    alpha = content_picture.alpha
+    inputs = photograph, paintings, style_weights, init
+    alpha = photograph.alpha
     return StylizeResult(
         image=picture,
         history=recorder.history,
-        settings=run_settings(
-            tiling.recipe, weights, content_picture, style_picture, init, recorder.step
-        ),
+        settings=run_settings(tiling.recipe, weights, *inputs, recorder.step),
         alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
         stopped=recorder.stopped or recorder.note,
     )
@@ -153,7 +159,8 @@ def run_settings(
     recipe: Recipe,
     weights: Weights,
     content: Picture,
-    style: Picture,
+    styles: Sequence[Picture],
+    style_weights: Sequence[float | int],
     init: Picture | None,
     step: int,
 ) -> dict[str, Any]:
@@ -163,7 +170,8 @@ def run_settings(
         recipe: the settings of the run.
         weights: of the loss network.
         content: the photograph, as it was given.
-        style: the painting, likewise.
+        styles: the paintings, likewise.
+        style_weights: one for each.
         init: the picture that `recipe.init` names, None where it names none.
         step: the steps that were done.
 
@@ -171,15 +179,20 @@ def run_settings(
         What JSON can hold.
     """
     values = dataclasses.asdict(recipe)
-    inputs = {"content": content, "style": style} | ({} if init is None else {"init": init})
+    names = [Path(public_name(style.name)).name for style in styles]
+    described = [describe_input(style) for style in styles]
+    one = len(styles) == 1  # which is stored without a list and a weight
+    inputs = {"content": describe_input(content), "style": described[0] if one else described}
+    inputs |= {} if init is None else {"init": describe_input(init)}
     return {
         "method": "gatys",
         "recipe": values.pop("name"),
         **values,
         "init": recipe.init if init is None else public_name(recipe.init),
         "content": Path(public_name(content.name)).name,
-        "style": Path(public_name(style.name)).name,
-        "inputs": {role: describe_input(picture) for role, picture in inputs.items()},
+        "style": names[0] if one else names,
+        **({} if one else {"style_weights": list(style_weights)}),
+        "inputs": inputs,
         "steps_done": step,
         "weights_sha256": weights.sha256,
         **made_with(),

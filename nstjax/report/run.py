@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +45,7 @@ def save_report(
     path: str | os.PathLike[str],
     *,
     content: Image,
-    style: Image,
+    styles: Sequence[Image],
     snapshots: Sequence[tuple[int, Image]],
     result: Image,
     history: Sequence[Mapping[str, float | int]],
@@ -57,7 +59,7 @@ def save_report(
     Args:
         path: where to: PNG, JPEG, PDF or SVG. 1600 pixels wide.
         content: the photograph, (1, H, W, 3) in [0, 1].
-        style: the painting, likewise, of any size.
+        styles: the paintings, likewise, of any size.
         snapshots: the step and the picture then, in order; of more than four, four are shown.
         result: the picture at the end.
         history: as `nstjax.gatys.StylizeResult.history`; values that a logarithmic axis cannot
@@ -68,7 +70,7 @@ def save_report(
         NstjaxError: an unknown suffix, or a file that cannot be written.
     """
     path = check_report(path)
-    panels = _main_panels(content, style, result)
+    panels = _main_panels(content, styles, result)
     captioned = [(f"step {step}", image) for step, image in _evenly(snapshots)]
     for row in captioned, _difference_pictures(content, result):
         panels += _row(row, _bottom(panels) + GAP + CAPTION)
@@ -82,25 +84,35 @@ def save_report(
         save_sheet(path, figure)
 
 
-def _main_panels(content: Image, style: Image, result: Image) -> list[Panel]:
-    """The result, large, and to its left the two pictures that it is made of."""
+def _main_panels(content: Image, styles: Sequence[Image], result: Image) -> list[Panel]:
+    """The result, large, and to its left the pictures that it is made of."""
     top = _MARGIN + _TITLE + CAPTION
     inner = _WIDTH - 2 * _MARGIN
     large = fit(result, _TALLEST, _WIDEST)
     height, width = max(large.shape[1], _LOWEST), inner - large.shape[2] - GAP
-    # Side by side or one above the other, whichever shows the smaller of the two larger.
-    beside = [fit(image, height, (width - GAP) // 2) for image in (content, style)]
-    stacked = [fit(image, (height - GAP - CAPTION) // 2, width) for image in (content, style)]
-    first, second = max(beside, stacked, key=lambda pair: min(image.size for image in pair))
-    if first is beside[0]:
-        place = _MARGIN + first.shape[2] + GAP, top
-    else:
-        place = _MARGIN, top + first.shape[1] + GAP + CAPTION
-    return [
-        Panel(first, _MARGIN, top, "content"),
-        Panel(second, *place, "style"),
-        Panel(large, _WIDTH - _MARGIN - large.shape[2], top, "result"),
-    ]
+    several = [f"style {number}" for number in range(1, len(styles) + 1)]
+    captions = ["content", *(several if len(styles) > 1 else ["style"])]
+    # In as many columns as show the smallest of them largest.
+    grids = (
+        _grid([content, *styles], top, columns, height, width)
+        for columns in range(len(captions), 0, -1)
+    )
+    grid = max(grids, key=lambda panels: min(panel.image.size for panel in panels))
+    named = [replace(panel, caption=text) for panel, text in zip(grid, captions, strict=True)]
+    return [*named, Panel(large, _WIDTH - _MARGIN - large.shape[2], top, "result")]
+
+
+def _grid(images: Sequence[Image], top: int, columns: int, height: int, width: int) -> list[Panel]:
+    """Pictures in columns, row by row, in a box of this size."""
+    rows = -(-len(images) // columns)
+    room = (height - (rows - 1) * (GAP + CAPTION)) // rows, (width - (columns - 1) * GAP) // columns
+    fitted = [fit(image, *(max(1, side) for side in room)) for image in images]
+    widths = [max(image.shape[2] for image in fitted[i::columns]) + GAP for i in range(columns)]
+    starts = range(0, len(images), columns)
+    heights = [max(image.shape[1] for image in fitted[i : i + columns]) for i in starts]
+    lefts = list(accumulate(widths, initial=_MARGIN))
+    tops = list(accumulate((tall + GAP + CAPTION for tall in heights), initial=top))
+    return [Panel(image, lefts[i % columns], tops[i // columns]) for i, image in enumerate(fitted)]
 
 
 def _row(pictures: Sequence[tuple[str, Image]], top: int) -> list[Panel]:

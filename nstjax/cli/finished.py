@@ -1,0 +1,42 @@
+"""Whether a picture is there already, complete and made of the same, so that none need be made."""
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nstjax.cli.outputs import Outputs, resume_file
+from nstjax.errors import NstjaxError
+from nstjax.images import read_settings
+
+# What a picture's settings say that may be other, as in the snapshot of a run that is resumed.
+_FREE = ("tile", "memory_limit")
+
+
+def find_finished(before: Iterable[Outputs], settings: dict[str, Any], bits: int) -> Path | None:
+    """Finds the picture that a run would make.
+
+    Args:
+        before: what runs before it may have written.
+        settings: what would be stored with the picture.
+        bits: per channel.
+
+    Returns:
+        The first picture with these settings whose run ended, and wrote all that it was to write;
+        None where there is none.
+    """
+    wanted = {"bits": bits} | _compared(json.loads(json.dumps(settings)))
+    for outputs in before:
+        paths = [outputs.picture, outputs.history, outputs.report]
+        there = all(path.exists() for path in paths if path is not None)
+        if there and not resume_file(outputs.picture).exists():
+            with suppress(NstjaxError):  # a file that is no picture is none of a run
+                stored = read_settings(outputs.picture) or {}
+                if {"bits": 8} | _compared(stored) == wanted:
+                    return outputs.picture
+    return None
+
+
+def _compared(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in _FREE}

@@ -1,0 +1,121 @@
+"""What is left of one picture: its file, its history, its report, and a line about it."""
+
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from nstjax.cli.outputs import Outputs
+from nstjax.errors import NstjaxError
+from nstjax.files import write_whole
+from nstjax.gatys import History, StylizeResult
+from nstjax.images import MadePicture, Picture, public_name, resize_image
+from nstjax.report import save_report
+
+
+def save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
+    """Saves a picture, in a new temporary folder if it cannot be where it should.
+
+    Args:
+        result: the picture.
+        path: where it should be.
+        bits: per channel.
+
+    Returns:
+        Where it is, and what went wrong, empty as a rule.
+
+    Raises:
+        NstjaxError: if it could not be saved at all.
+    """
+    try:
+        result.save(path, bits=bits)
+    except NstjaxError as error:
+        with suppress(NstjaxError, OSError):
+            # Of its own: nothing there may be overwritten.
+            rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / path.name
+            result.save(rescued, bits=bits)
+            return rescued, f"{error}; the picture is in {rescued}"
+        raise
+    return path, ""
+
+
+def write_others(
+    outputs: Outputs,
+    photograph: Picture,
+    styles: Sequence[Picture],
+    snapshots: list[tuple[int, np.ndarray]],
+    resumed_at: int,
+    result: StylizeResult,
+    saved: Path,
+) -> list[str]:
+    """Writes what was asked for beside the picture.
+
+    Args:
+        outputs: what and where.
+        photograph: as it was given.
+        styles: the paintings, likewise.
+        snapshots: the step and the picture then, for the report.
+        resumed_at: the step that the run went on from, before which there are none; 0 as a rule.
+        result: of the run.
+        saved: where the picture is.
+
+    Returns:
+        What went wrong.
+    """
+    try:
+        if outputs.history:
+            write_whole(outputs.history, _json_lines(result.history))
+        if outputs.report:
+            _save_report(outputs.report, photograph, styles, snapshots, resumed_at, result)
+    except NstjaxError as error:  # the picture is made, whatever becomes of these
+        return [f"{error}; the picture is in {saved}"]
+    return []
+
+
+def _json_lines(history: History) -> bytes:
+    # JSON has no NaN and no infinity.
+    finite = ({k: v if math.isfinite(v) else None for k, v in entry.items()} for entry in history)
+    return "".join(json.dumps(entry) + "\n" for entry in finite).encode()
+
+
+def _save_report(
+    path: Path,
+    content: Picture,
+    styles: Sequence[Picture],
+    snapshots: list[tuple[int, np.ndarray]],
+    resumed_at: int,
+    result: StylizeResult,
+) -> None:
+    height, width = result.image.shape[1:3]
+    names = [Path(public_name(style.name)).name for style in styles]
+    title = f"{result.settings['content']} in the style of {' and '.join(names)}"
+    save_report(
+        path,
+        content=resize_image(content.pixels, height, width),
+        styles=[style.pixels for style in styles],
+        snapshots=snapshots,
+        result=result.image,
+        history=result.history,
+        title=f"{title}, resumed at step {resumed_at}" if resumed_at else title,
+    )
+
+
+def summary(saved: Path, result: StylizeResult) -> str:
+    """Says in a line how a run went and where its picture is."""
+    first, last = result.history[0], result.history[-1]
+    height, width = result.image.shape[1:3]
+    stopped = f" ({result.stopped})" if result.stopped else ""
+    return (
+        f"{saved}: {width}×{height}, {last['step']} steps{stopped} in {last['seconds']:.0f} s, "
+        f"{tiles_of(result)}, objective {first['total']:.3g} → {last['total']:.3g}"
+    )
+
+
+def tiles_of(result: MadePicture) -> str:
+    """Says how a picture was computed."""
+    tile = result.settings["tile"]
+    return f"in tiles of {tile} rows" if tile else "untiled"

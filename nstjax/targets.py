@@ -1,0 +1,192 @@
+"""What a recipe compares a picture with: targets from photograph and paintings, and their sizes."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from nstjax.errors import NstjaxError
+from nstjax.losses.comparison import average
+from nstjax.settings import ObjectiveSettings
+from nstjax.structure import Structure
+from nstjax.vgg import Summary, check_size, minimum_size, summarize_features
+from nstjax.vgg.network import Params
+from nstjax.vgg.tiles import Summarize
+
+
+def summaries(
+    structure: Structure,
+    params: Params,
+    image: Float[Array, "n h w 3"],
+    layers: tuple[str, ...],
+    summarize: Summarize,
+    targets: dict[str, Array] | None = None,
+) -> dict[str, Summary]:
+    """Computes what is wanted of the loss network's activations of a picture.
+
+    Args:
+        structure: of the objective.
+        params: of the network.
+        image: RGB in [0, 1], shape (N, H, W, 3).
+        layers: which activations.
+        summarize: see `nstjax.vgg.summarize_features`.
+        targets: by layer, to be compared with.
+
+    Returns:
+        Whole pictures and sums by layer.
+    """
+    dtype = image.dtype if structure.precision == "float32" else structure.precision
+    return summarize_features(
+        summarize,
+        params,
+        image * (structure.input_range / 255.0),
+        targets or {},
+        network=structure.network,
+        layers=tuple(sorted(set(layers))),
+        preprocessing=structure.preprocessing,
+        pooling=structure.pooling,
+        first_padding=structure.first_padding,
+        dtype=str(dtype),
+        rows=structure.tile,
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def content_targets(
+    structure: Structure, params: Params, content: Float[Array, "n h w 3"]
+) -> dict[str, Array]:
+    """Computes the features that the content loss compares with."""
+
+    def whole(_layer: str, features: Array, _target: None) -> Summary:
+        return Summary(whole=features)
+
+    found = summaries(structure, params, content, structure.content_layers, whole)
+    return {layer: summary.whole for layer, summary in found.items()}
+
+
+def style_targets(
+    structure: Structure,
+    params: Params,
+    style: Float[Array, "1 h w 3"] | Sequence[Float[Array, "1 _ _ 3"]],
+    weights: Sequence[float | int] | None = None,
+) -> dict[str, Any]:
+    """Computes what the style loss compares with, for pictures of any size.
+
+    Args:
+        structure: of the objective.
+        params: of the network.
+        style: a picture, RGB in [0, 1], shape (1, H, W, 3), or several, of which Gram matrices or
+            moments are averaged.
+        weights: of several pictures in the average, relative to each other; equal if None.
+
+    Returns:
+        The targets by layer, see `Targets`.
+
+    Raises:
+        NstjaxError: if the weights are not as many as the pictures, or none is above 0.
+    """
+    styles = several(style)
+    shares = np.asarray(style_shares(len(styles), weights), np.float32)
+    measures = [style_measures(structure, params, picture) for picture in styles]
+    return targets_of_measures(structure, measures, shares)
+
+
+@partial(jax.jit, static_argnums=0)
+def style_measures(
+    structure: Structure, params: Params, style: Float[Array, "1 h w 3"]
+) -> dict[str, Any]:
+    """Computes what is measured of one style image, by layer."""
+
+    def measure(layer: str, features: Array, _target: None) -> Summary:
+        return Summary(sums=structure.style.measure(features, positions_of(layer, style)))
+
+    found = summaries(structure, params, style, structure.style_layers, measure)
+    return {layer: summary.sums for layer, summary in found.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def targets_of_measures(
+    structure: Structure, measures: list[dict[str, Any]], shares: Float[Array, " styles"]
+) -> dict[str, Any]:
+    """Computes the targets from what was measured of each style image, and its share."""
+    mean = average(measures, shares)
+    return {layer: structure.style.target(measure) for layer, measure in mean.items()}
+
+
+def style_shares(count: int, weights: Sequence[float | int] | None = None) -> list[float]:
+    """Turns the weights of several style images into shares of 1.
+
+    Args:
+        count: how many images there are.
+        weights: at least 0; equal if None.
+
+    Returns:
+        The shares.
+
+    Raises:
+        NstjaxError: if there are no images, not as many weights, or none above 0.
+    """
+    given = checked_style_weights(count, weights)
+    return [weight / sum(given) for weight in given]
+
+
+def checked_style_weights(count: int, weights: Sequence[float | int] | None = None) -> list[float]:
+    """Checks the weights of several style images.
+
+    Args:
+        count: how many images there are.
+        weights: at least 0, relative to each other; equal if None.
+
+    Returns:
+        One for each image.
+
+    Raises:
+        NstjaxError: if there are no images, not as many weights, or none above 0.
+    """
+    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if not count:
+        raise NstjaxError("no style image is given: give at least one")
+    if len(given) != count:
+        raise NstjaxError(
+            f"there are {count} style images and {len(given)} weights of them: give one for each"
+        )
+    if not all(weight >= 0 for weight in given) or not 0 < sum(given) < math.inf:
+        raise NstjaxError(
+            f"the weights of the style images are {given}: they must be at least 0, and one above"
+        )
+    return given
+
+
+def several(style: Any) -> list[Any]:
+    """Lists a style's pictures, of which there are one or more."""
+    return list(style) if isinstance(style, list | tuple) else [style]
+
+
+def positions_of(layer: str, image: Array) -> int:
+    """Counts the positions of a layer's activations of a picture."""
+    scale = minimum_size(layer)
+    return (image.shape[1] // scale) * (image.shape[2] // scale)
+
+
+def check_sizes(
+    recipe: ObjectiveSettings, content: tuple[int, ...], *styles: tuple[int, ...]
+) -> None:
+    """Checks that pictures are large enough for the layers that a recipe takes from them.
+
+    Args:
+        recipe: the settings.
+        content: height and width of the content image in pixels.
+        styles: of each style image.
+
+    Raises:
+        NstjaxError: if one is too small.
+    """
+    for layer, _ in recipe.content_layers + recipe.style_layers:
+        check_size(content[0], content[1], layer)
+    for layer, _ in recipe.style_layers:
+        for height, width in styles:
+            check_size(height, width, layer)
