@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -103,6 +103,22 @@ def _where(
     return resumed.stage, None, resumed.state
 
 
+class _Prepared(NamedTuple):
+    """A size's objective, which all of its rounds share.
+
+    Attributes:
+        made_for: the sizes of the content and the style image, and the tile.
+        structure: of the objective.
+        inputs: its numbers, the terms' weights by the recipe.
+        units: of the terms; empty where the recipe has no strength.
+    """
+
+    made_for: tuple[Any, ...]
+    structure: Structure
+    inputs: Inputs
+    units: dict[str, float]
+
+
 @dataclass(kw_only=True)
 class _Run:
     """What all sizes share, and what one leaves to the next. For the rest see `run_stages`.
@@ -111,6 +127,7 @@ class _Run:
         state: of the snapshot that the run goes on from, until the optimiser has it.
         carried: what the size before left of the optimiser.
         steer: whether the stage that begins is another round of the one before.
+        prepared: of the newest stage.
     """
 
     tiling: Tiling
@@ -128,6 +145,7 @@ class _Run:
     state: list[np.ndarray] | None
     carried: optax.OptState | None = None
     steer: bool = False
+    prepared: _Prepared | None = None
 
     def compile(self, number: int) -> None:
         """Begins to compile a stage's programs, if there is such a stage."""
@@ -165,22 +183,17 @@ class _Run:
 
     def _attempt(self, number: int, recipe: Recipe, image: Any) -> Array:
         stage = self.stages[number]
-        # The pictures are resized here and not kept while the optimiser runs.
-        pictures = (
-            resize_image(self.content, *stage.content),
-            resize_image(self.style, *stage.style),
-        )
-        preprocessing = self.weights.preprocessing
-        structure, inputs = prepare(recipe, preprocessing, self.params, *pictures)
+        structure, inputs, units = self._prepare(recipe, stage)[1:]
         if recipe.strength is not None:
-            inputs = self._calibrated(recipe, structure, inputs, jnp.asarray(pictures[0]))
+            inputs = self._calibrated(recipe, inputs, units)
         if not self._is_round(number + 1):
             self.compile(number + 1)
         if image is None:
-            image = start_image(recipe, *pictures, preprocessing, self.init)
+            pictures = self._pictures(stage)
+            image = start_image(recipe, *pictures, self.weights.preprocessing, self.init)
+            del pictures
         else:
             image = resize_image(to_picture(image), *stage.content)
-        del pictures
         self.recorder.recipe = recipe
         if self.snapshots is not None:
             self.snapshots.tile = structure.tile
@@ -200,11 +213,30 @@ class _Run:
         )
         return image
 
-    def _calibrated(
-        self, recipe: Recipe, structure: Structure, inputs: Inputs, content: Array
-    ) -> Inputs:
+    def _pictures(self, stage: Stage) -> tuple[Pixels, Pixels]:
+        """Content and style of a stage's size. They are not kept while the optimiser runs."""
+        return (
+            resize_image(self.content, *stage.content),
+            resize_image(self.style, *stage.style),
+        )
+
+    def _prepare(self, recipe: Recipe, stage: Stage) -> _Prepared:
+        """The objective of a stage: that of the stage before if it is another round of it."""
+        made_for = (stage.content, stage.style, recipe.tile)
+        if self.prepared is not None and self.prepared.made_for == made_for:
+            return self.prepared
+        self.prepared = None  # its targets are not kept beside the new ones
+        content, style = self._pictures(stage)
+        structure, inputs = prepare(recipe, self.weights.preprocessing, self.params, content, style)
+        units = {}
+        if recipe.strength is not None:
+            units = units_of(structure, inputs, jnp.asarray(content))
+        self.prepared = _Prepared(made_for, structure, inputs, units)
+        return self.prepared
+
+    def _calibrated(self, recipe: Recipe, inputs: Inputs, units: dict[str, float]) -> Inputs:
         """The objective's numbers with weights by the recipe's strength."""
-        recorder, units = self.recorder, units_of(structure, inputs, content)
+        recorder = self.recorder
         steer, self.steer = self.steer, False
         if steer and units["style"]:
             distance = recorder.history[-1]["style_raw"] / units["style"]
