@@ -65,6 +65,7 @@ def run_stages(
     if resumed is not None:
         first, image, state = _where(tiling.recipe, resumed)
         tiling.keep_to(resumed.tile)
+    recorder.recipe = tiling.recipe
     if tiling.plan.tile is not None:
         tell(f"computing {tiling.plan}")
     recipe = tiling.recipe
@@ -82,7 +83,6 @@ def run_stages(
             every=every,
             snapshots=snapshots,
             compiling=compiling,
-            tell=tell,
             state=state,
         )
         run.compile(first)
@@ -141,7 +141,6 @@ class _Run:
     every: int
     snapshots: Snapshots | None
     compiling: CompileAhead
-    tell: Callable[[str], object]
     state: list[np.ndarray] | None
     carried: optax.OptState | None = None
     steer: bool = False
@@ -159,7 +158,7 @@ class _Run:
         )
 
     def optimize(self, number: int, image: Any) -> Array:
-        """Runs a stage, in smaller tiles where memory proves to be short.
+        """Runs a stage.
 
         Args:
             number: of the stage.
@@ -179,30 +178,23 @@ class _Run:
                 self.snapshots.offer(image, self.recorder, last=True)
         steered_run = is_steered(self.tiling.recipe)
         self.steer = steered_run and self.state is None and self._is_round(number)
-        return self.tiling.run(partial(self._attempt, number), image, self.tell)
-
-    def _attempt(self, number: int, recipe: Recipe, image: Any) -> Array:
         stage = self.stages[number]
-        structure, inputs, units = self._prepare(recipe, stage)[1:]
-        if recipe.strength is not None:
-            inputs = self._calibrated(recipe, inputs, units)
+        objective = partial(self._objective, stage)
+        self.tiling.run(objective)
         if not self._is_round(number + 1):
             self.compile(number + 1)
         if image is None:
             pictures = self._pictures(stage)
-            image = start_image(recipe, *pictures, self.weights.preprocessing, self.init)
+            preprocessing = self.weights.preprocessing
+            image = start_image(self.tiling.recipe, *pictures, preprocessing, self.init)
             del pictures
         else:
             image = resize_image(to_picture(image), *stage.content)
-        self.recorder.recipe = recipe
-        if self.snapshots is not None:
-            self.snapshots.tile = structure.tile
-        # If this attempt fails, the next one goes on from the picture alone.
+        # Not kept beyond this call: it is the optimiser's from here on.
         (state, self.state), (carried, self.carried) = (self.state, None), (self.carried, None)
         image, self.carried = optimize(
-            recipe,
-            structure,
-            inputs,
+            self.tiling,
+            objective,
             jnp.asarray(image, jnp.float32),
             steps=self.recorder.stage_began + stage.steps - self.recorder.steps_done,
             recorder=self.recorder,
@@ -212,6 +204,14 @@ class _Run:
             resumed=state,
         )
         return image
+
+    def _objective(self, stage: Stage) -> tuple[Structure, Inputs]:
+        """The objective of a stage, in the tiles that are in use."""
+        recipe = self.tiling.recipe
+        _, structure, inputs, units = self._prepare(recipe, stage)
+        if recipe.strength is not None:
+            inputs = self._calibrated(recipe, inputs, units)
+        return structure, inputs
 
     def _pictures(self, stage: Stage) -> tuple[Pixels, Pixels]:
         """Content and style of a stage's size. They are not kept while the optimiser runs."""
