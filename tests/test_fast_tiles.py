@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nstjax.errors import NstjaxError
-from nstjax.fast import Architecture, load_style, paint_pixels, stylize_fast
+from nstjax.fast import Architecture, Style, load_style, paint_pixels, stylize_fast
 from nstjax.fast.memory import TILES, estimate_bytes
 from nstjax.fast.network import init_params, paint, paint_clipped
-from nstjax.images import resize_image
+from nstjax.images import load_image, resize_image
 
 # Every variant that has an operation of its own, at a quarter of the channels.
 VARIANTS = {
@@ -59,6 +59,24 @@ def test_bundled_style_within_a_level(rng):
     assert whole.std() > 0.05
     assert np.abs(np.round(255 * whole) - np.round(255 * tiled)).max() <= 1
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("design", ["johnson", "subpixel"])
+def test_a_large_photograph_within_a_level(assets, design, tile):
+    """12.6 million pixels: up to 5.8 GB of memory with johnson, 2.3 GB with subpixel."""
+    style = load_style("starry")
+    if design == "johnson":
+        architecture = Architecture()
+        style = Style("first", architecture, lively_params(architecture), {})
+    assert style.architecture.design == design
+    pixels = load_image(assets / "content" / "tubingen.jpg").pixels
+    pixels = resize_image(pixels, 3072, 4096)
+    whole, tiled = (paint_pixels(style, pixels, tile=rows) for rows in (None, tile))
+    assert whole.std() > 0.05
+    levels = np.abs(np.round(255 * whole) - np.round(255 * tiled)).max()
+    assert levels <= 1
 
 
 @pytest.mark.parametrize("design", ["johnson", "subpixel"])

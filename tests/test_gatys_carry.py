@@ -12,6 +12,8 @@ from nstjax.gatys.carry import carry, cubic, interpolate, linear
 from nstjax.gatys.chunk import evaluate_once
 from nstjax.gatys.history import Recorder
 from nstjax.gatys.loop import optimize
+from nstjax.gatys.memory import Tiling
+from nstjax.gatys.stages import Stage
 from nstjax.objective import prepare
 from nstjax.settings import override
 
@@ -31,6 +33,13 @@ BILINEAR = [
     [1.0, 1.0, 1.571429, 3.0, -0.571429, -1.142857, 0.0],
 ]
 BILINEAR_SMALLER = [[0.5, -1.375, 2.666667], [1.0, 2.375, -0.333333]]
+
+
+def run_on(recipe, objective, start, steps, **options):
+    """Optimises one size, in the recipe's tile."""
+    shape = start.shape[1:3]
+    tiling, recorder = Tiling(recipe, [Stage(shape, shape, steps)]), Recorder(recipe, steps, None)
+    return optimize(tiling, lambda: objective, start, steps=steps, recorder=recorder, **options)
 
 
 def three_channels(values):
@@ -69,20 +78,17 @@ def test_adams_first_step_at_the_next_size(shallow_recipe, shallow_vgg19, inside
     recipe = override(shallow_recipe, epsilon_inside=inside, **rates, **decay)
     small, large = inputs.picture(16, 24), inputs.picture(24, 32)
     before = carried = start = image = None
-    structure, numbers = cast(Any, (None, None))
+    objective = cast(Any, None)
     for picture, steps in ((small, 3), (large, 1)):
         start = 0.8 * jnp.asarray(picture) + 0.1
         before = carried
-        structure, numbers = prepare(
+        objective = prepare(
             recipe, "caffe", shallow_vgg19.params, picture[:, ::-1], inputs.picture(20, 28)
         )
-        recorder = Recorder(recipe, 4, None)
-        image, carried = optimize(
-            *(recipe, structure, numbers, start), steps=steps, recorder=recorder, carried=before
-        )
+        image, carried = run_on(recipe, objective, start, steps, carried=before)
     adam, *_ = cast(Any, before)
     assert adam.count == 3
-    gradient = np.float64(evaluate_once(structure, numbers, start)[1])
+    gradient = np.float64(evaluate_once(*objective, start)[1])
     m = 0.9 * np.float64(interpolate(np.asarray(adam.mu), 24, 32, cubic)) + 0.1 * gradient
     v = np.maximum(np.float64(interpolate(np.asarray(adam.nu), 24, 32, linear)), 0)
     v = 0.99 * v + 0.01 * gradient**2
@@ -94,18 +100,14 @@ def test_adams_first_step_at_the_next_size(shallow_recipe, shallow_vgg19, inside
     expected = np.clip(np.float64(start) - 0.02 * 0.5 ** (3 / 2) * scaled, 0, 1)
     np.testing.assert_allclose(image, expected, atol=2e-6)
     # A fresh Adam's would be somewhere else.
-    fresh, _ = optimize(
-        *(recipe, structure, numbers, start), steps=1, recorder=Recorder(recipe, 1, None)
-    )
+    fresh, _ = run_on(recipe, objective, start, 1)
     assert np.abs(np.asarray(fresh) - expected).max() > 1e-3
 
 
 def test_others_start_afresh(shallow_recipe, shallow_vgg19):
     for optimizer in ("sgd", "lbfgs", "lbfgs-b"):
         recipe = override(shallow_recipe, optimizer=optimizer, learning_rate=1e-3)
-        structure, numbers = prepare(
+        objective = prepare(
             recipe, "caffe", shallow_vgg19.params, inputs.picture(24, 32), inputs.picture(20, 28)
         )
-        recorder = Recorder(recipe, 1, None)
-        start = jnp.asarray(inputs.picture(24, 32))
-        assert optimize(recipe, structure, numbers, start, steps=1, recorder=recorder)[1] is None
+        assert run_on(recipe, objective, jnp.asarray(inputs.picture(24, 32)), 1)[1] is None

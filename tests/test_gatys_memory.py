@@ -1,4 +1,4 @@
-"""Runs on the pixel route that have too little memory: smaller tiles, from the picture so far."""
+"""Runs on the pixel route that have too little memory go on in smaller tiles."""
 
 import sys
 from itertools import pairwise
@@ -13,10 +13,14 @@ from nstjax.gatys.memory import TILES, Tiling, estimate_bytes
 from nstjax.gatys.stages import Stage
 from nstjax.settings import override
 
+CHUNK = "nstjax.gatys.loop.run_chunk"
 LOOPS = {
-    "adam": "nstjax.gatys.loop.run_chunk",
+    "adam": CHUNK,
+    "sgd": CHUNK,
+    "lbfgs": CHUNK,
     "lbfgs-b": "nstjax.gatys.scipy_lbfgsb.evaluate_once",
 }
+RATES = {"adam": 0.02, "sgd": 3e-3, "lbfgs": 1.0, "lbfgs-b": 1.0}
 
 
 @pytest.fixture
@@ -25,7 +29,10 @@ def pictures(rng):
 
 
 def short_of_memory(monkeypatch, optimizer, calls):
-    """Lets a program fail at some of its calls; returns the tiles that it was called with."""
+    """Lets a program fail at some of its calls; returns the tiles that it was called with.
+
+    What it would have taken of its state is gone, as on a CPU.
+    """
     module, _, name = LOOPS[optimizer].rpartition(".")
     program = getattr(sys.modules[module], name)
     tiles = []
@@ -33,6 +40,8 @@ def short_of_memory(monkeypatch, optimizer, calls):
     def fail_at_times(structure, *arguments):
         tiles.append(structure.tile)
         if len(tiles) in calls:
+            if optimizer != "lbfgs-b":
+                jax.tree.map(lambda array: array.delete(), arguments[4])
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
         return program(structure, *arguments)
 
@@ -45,7 +54,8 @@ def test_a_run_goes_on_in_smaller_tiles(
     monkeypatch, pictures, shallow_vgg19, shallow_recipe, optimizer
 ):
     """After four evaluations, and at once: each step is made once, and the objective falls on."""
-    recipe = override(shallow_recipe, optimizer=optimizer, steps=8, size=40, tile="auto")
+    settings = {"optimizer": optimizer, "learning_rate": RATES[optimizer], "tile": "auto"}
+    recipe = override(shallow_recipe, steps=8, size=40, **settings)
     tiles = short_of_memory(monkeypatch, optimizer, {4, 5})
     every_step = {"callback_every": 1}
     result = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, **every_step)
@@ -53,8 +63,34 @@ def test_a_run_goes_on_in_smaller_tiles(
     assert set(tiles[5:]) == {64}
     assert [entry["step"] for entry in result.history] == list(range(9))
     totals = [entry["total"] for entry in result.history]
-    assert all(after < before for before, after in pairwise(totals))
+    overshoots = optimizer == "adam"  # with what it remembers
+    assert overshoots or all(after < before for before, after in pairwise(totals))
     assert result.settings["tile"] == 64
+
+
+@pytest.mark.parametrize("failing", [1, 3, 7, 10])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs-b"])
+def test_nothing_is_lost(monkeypatch, pictures, shallow_vgg19, shallow_recipe, optimizer, failing):
+    """As all tiles are higher than the picture, the run is that of another that never failed.
+
+    It fails at the start, within either size, and at the start of the second, with Adam's moments
+    of the first.
+    """
+    recipe = override(
+        shallow_recipe,
+        optimizer=optimizer,
+        learning_rate=RATES[optimizer],
+        average=0.9 * (optimizer != "lbfgs-b"),
+        **SCHEDULE,
+    )
+    options = {"recipe": recipe, "weights": shallow_vgg19, "callback_every": 1}
+    whole = nstjax.stylize(*pictures, **options)
+    short_of_memory(monkeypatch, optimizer, {failing, failing + 1})
+    failed = nstjax.stylize(*pictures, **options)
+    assert (whole.settings["tile"], failed.settings["tile"]) == (None, 64)
+    np.testing.assert_array_equal(failed.image, whole.image)
+    for one, other in zip(failed.history, whole.history, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
 SCHEDULE = {"schedule": ((0.8, 5.0), (1.0, 7.0)), "steps": 12, "size": 40, "tile": "auto"}
@@ -66,7 +102,8 @@ def test_every_size_has_its_steps(
     monkeypatch, pictures, shallow_vgg19, shallow_recipe, optimizer, failing
 ):
     """Whichever fails; the sizes after it take the smaller tile at once."""
-    recipe = override(shallow_recipe, optimizer=optimizer, **SCHEDULE)
+    settings = {"optimizer": optimizer, "learning_rate": RATES[optimizer]}
+    recipe = override(shallow_recipe, **settings, **SCHEDULE)
     tiles = short_of_memory(monkeypatch, optimizer, {failing})
     sizes, told = [], []
     result = nstjax.stylize(

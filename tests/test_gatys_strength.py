@@ -9,7 +9,9 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
+from nstjax.gatys import run as gatys_run
 from nstjax.gatys import stylize
+from nstjax.gatys.loop import optimize
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.strength import calibrated, rounds_of, steered, units_of
 from nstjax.objective import make_objective, network_params, prepare
@@ -152,6 +154,38 @@ def test_a_run_goes_on_to_the_same_bits(run, tmp_path, optimizer, stop):
     np.testing.assert_array_equal(resumed.image, whole.image)
     for one, other in zip(resumed.history, whole.history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs-b"])
+def test_targets_are_made_once_for_each_size(run, monkeypatch, tmp_path, optimizer):
+    """Not for each round; and again for a run that goes on, or that goes on in smaller tiles."""
+    made, prepared, short_of = [], gatys_run.prepare, set()
+
+    def counted(recipe, preprocessing, params, content, style):
+        made.append((recipe.tile, content.shape[1]))
+        return prepared(recipe, preprocessing, params, content, style)
+
+    def short_of_memory(*arguments, recorder, **options):
+        if recorder.step in short_of:
+            short_of.clear()
+            raise MemoryError
+        return optimize(*arguments, recorder=recorder, **options)
+
+    monkeypatch.setattr(gatys_run, "prepare", counted)
+    monkeypatch.setattr(gatys_run, "optimize", short_of_memory)
+    settings = {"strength": 0.5, "steps": 30, "schedule": ((0.75, 10.0), (1.0, 20.0))}
+    settings |= {"optimizer": optimizer, "learning_rate": RATES[optimizer], "size": 40}
+    run(**settings)
+    assert made == [(None, 23), (None, 30)]
+    made.clear()
+    kept = {"snapshot": tmp_path / "run.resume", "snapshot_every": 1e-9, "callback_every": 1}
+    run(**settings, **kept, callback=lambda progress: progress.step == 17)
+    run(**settings, **kept, resume=True)
+    assert made == [(None, 23), (None, 30), (None, 30)]
+    made.clear()
+    short_of.add(15)  # as the second round of the second size begins
+    run(**settings, tile="auto")
+    assert made == [(None, 23), (None, 30), (128, 30)]
 
 
 def test_another_strength_compiles_nothing(run, compilations):

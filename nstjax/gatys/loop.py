@@ -1,5 +1,8 @@
 """The loop with effects: runs chunks of steps, reports, and stops when it should."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +11,9 @@ from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError
 from nstjax.gatys.carry import carry
-from nstjax.gatys.chunk import CHUNK, evaluate_once, run_chunk
+from nstjax.gatys.chunk import CHUNK, Records, evaluate_once, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
-from nstjax.gatys.memory import going_on_from
+from nstjax.gatys.memory import Objective, Tiling
 from nstjax.gatys.scipy_lbfgsb import run_scipy
 from nstjax.gatys.snapshot import Snapshots
 from nstjax.gatys.steps import State, first_state, rates_of
@@ -21,9 +24,8 @@ _CHUNK_SECONDS = 0.5  # how often a run reports, where one step takes less
 
 
 def optimize(
-    recipe: Recipe,
-    structure: Structure,
-    inputs: Inputs,
+    tiling: Tiling,
+    objective: Objective,
     image: Float[Array, "1 h w 3"],
     *,
     steps: int,
@@ -33,12 +35,11 @@ def optimize(
     snapshots: Snapshots | None = None,
     resumed: list[np.ndarray] | None = None,
 ) -> tuple[Float[Array, "1 h w 3"], optax.OptState | None]:
-    """Minimises the objective.
+    """Minimises the objective, in smaller tiles from where memory proves to be short.
 
     Args:
-        recipe: the settings.
-        structure: of the objective.
-        inputs: its numbers.
+        tiling: of the run, with its settings.
+        objective: called before each few steps.
         image: the start, RGB in [0, 1], shape (1, H, W, 3).
         steps: how many, from here on.
         recorder: what gets an entry for the start and for each step, is reported to after every
@@ -51,21 +52,19 @@ def optimize(
     Returns:
         The picture after the last step with a finite objective, or the average up to there, not
         clipped; and what the next size needs of the optimiser.
-
-    Raises:
-        OutOfMemory: if there is too little memory for a step.
     """
+    recipe = tiling.recipe
     if resumed is None:
         recorder.begin_attempt()
     if recipe.optimizer == "lbfgs-b":
-        return run_scipy(recipe, structure, inputs, image, steps, recorder), None
+        return run_scipy(tiling, objective, image, steps, recorder), None
     rates = rates_of(recipe)
     state = first_state(recipe, image * recipe.pixel_range, rates)
     if carried is not None:
         state = state._replace(opt_state=carry(carried, *image.shape[1:3]))
     if resumed is not None:
         state = _restored(state, resumed)
-    state = _run_chunks(recipe, structure, inputs, state, steps, recorder, every, snapshots)
+    state = _run_chunks(tiling, objective, state, steps, recorder, every, snapshots)
     # What L-BFGS remembers is differences between pictures of one size.
     return picture_of(recipe, state), state.opt_state if recipe.optimizer == "adam" else None
 
@@ -99,33 +98,21 @@ def picture_of(recipe: Recipe, state: State) -> Float[Array, "1 h w 3"]:
 
 
 def _run_chunks(
-    recipe: Recipe,
-    structure: Structure,
-    inputs: Inputs,
+    tiling: Tiling,
+    objective: Objective,
     state: State,
     steps: int,
     recorder: Recorder,
     every: int,
     snapshots: Snapshots | None,
 ) -> State:
-    rates = rates_of(recipe)
-    left = steps + int(state.step < 0)  # the first only evaluates the start
-    count, first = 1, True
-    while left and not recorder.ended:
+    recipe, last = tiling.recipe, recorder.steps_done + steps
+    count, first = 1, True  # the first only evaluates the start
+    while (left := last - recorder.step) and not recorder.ended:
         boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
         count = min(count, left, *(_until_multiple(recorder.step, b) for b in boundaries))
         before = recorder.elapsed()
-        with going_on_from(np.asarray(state.image) / np.float32(recipe.pixel_range)):
-            state, records = run_chunk(
-                structure,
-                recipe.optimizer,
-                recipe.history_size,
-                inputs,
-                rates,
-                state,
-                np.int32(count),
-            )
-            records = jax.device_get(records)
+        state, records = _run_chunk(tiling, objective, state, count, recorder)
         per_step = (recorder.elapsed() - before) / count
         for i in range(count):
             raw = {name: float(column[i]) for name, column in records.terms.items()}
@@ -136,11 +123,60 @@ def _run_chunks(
         recorder.report(lambda state=state: to_picture(picture_of(recipe, state)))
         if snapshots is not None and (recorder.asked or not recorder.stopped):
             snapshots.offer(state, recorder, last=recorder.asked)
-        left -= count
         # The first chunk also waits for compilation and says nothing of the speed.
         count = 1 if first else int(np.clip(_CHUNK_SECONDS / per_step, 1, CHUNK))
         first = False
     return state
+
+
+def _run_chunk(
+    tiling: Tiling, objective: Objective, state: State, count: int, recorder: Recorder
+) -> tuple[State, Records]:
+    """Runs a chunk, in smaller tiles where memory proves to be short.
+
+    A chunk takes its state's memory, whether it succeeds or not: another attempt needs a copy.
+    """
+    recipe, rates = tiling.recipe, rates_of(tiling.recipe)
+    again = _copied(recipe, state, recorder)
+    attempts = 0
+
+    def attempt() -> tuple[State, Records]:
+        nonlocal attempts, state
+        state = again() if attempts else state
+        attempts += 1
+        structure, inputs = objective()
+        state, records = run_chunk(
+            structure,
+            recipe.optimizer,
+            recipe.history_size,
+            inputs,
+            rates,
+            state,
+            np.int32(count),
+        )
+        return state, jax.device_get(records)
+
+    found = tiling.run(attempt)
+    recorder.recipe = tiling.recipe
+    return found
+
+
+def _copied(recipe: Recipe, state: State, recorder: Recorder) -> Callable[[], State]:
+    """Copies a state to the host; returns what brings it back.
+
+    Of L-BFGS, which remembers many pictures, the newest alone, from which it starts afresh.
+    """
+    if recipe.optimizer == "lbfgs":
+        image = np.array(state.image)
+
+        def afresh() -> State:
+            recorder.begin_attempt()
+            return first_state(recipe, jnp.asarray(image), rates_of(recipe))
+
+        return afresh
+    # On a CPU no copy: what the host holds, the chunk does not take.
+    copy = jax.device_get(state)
+    return lambda: jax.tree.map(partial(jnp.array, copy=True), copy)
 
 
 def _restored(state: State, arrays: list[np.ndarray]) -> State:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +67,7 @@ def run_stages(
     if resumed is not None:
         first, image, state = _where(tiling.recipe, resumed)
         tiling.keep_to(resumed.tile)
+    recorder.recipe = tiling.recipe
     if tiling.plan.tile is not None:
         tell(f"computing {tiling.plan}")
     recipe = tiling.recipe
@@ -85,7 +86,6 @@ def run_stages(
             every=every,
             snapshots=snapshots,
             compiling=compiling,
-            tell=tell,
             state=state,
         )
         run.compile(first)
@@ -106,6 +106,22 @@ def _where(
     return resumed.stage, None, resumed.state
 
 
+class _Prepared(NamedTuple):
+    """A size's objective, which all of its rounds share.
+
+    Attributes:
+        made_for: the sizes of the content and the style images, and the tile.
+        structure: of the objective.
+        inputs: its numbers, the terms' weights by the recipe.
+        units: of the terms; empty where the recipe has no strength.
+    """
+
+    made_for: tuple[Any, ...]
+    structure: Structure
+    inputs: Inputs
+    units: dict[str, float]
+
+
 @dataclass(kw_only=True)
 class _Run:
     """What all sizes share, and what one leaves to the next. For the rest see `run_stages`.
@@ -114,6 +130,7 @@ class _Run:
         state: of the snapshot that the run goes on from, until the optimiser has it.
         carried: what the size before left of the optimiser.
         steer: whether the stage that begins is another round of the one before.
+        prepared: of the newest stage.
     """
 
     tiling: Tiling
@@ -128,10 +145,10 @@ class _Run:
     every: int
     snapshots: Snapshots | None
     compiling: CompileAhead
-    tell: Callable[[str], object]
     state: list[np.ndarray] | None
     carried: optax.OptState | None = None
     steer: bool = False
+    prepared: _Prepared | None = None
 
     def compile(self, number: int) -> None:
         """Begins to compile a stage's programs, if there is such a stage."""
@@ -145,7 +162,7 @@ class _Run:
         )
 
     def optimize(self, number: int, image: Any) -> Array:
-        """Runs a stage, in smaller tiles where memory proves to be short.
+        """Runs a stage.
 
         Args:
             number: of the stage.
@@ -165,36 +182,23 @@ class _Run:
                 self.snapshots.offer(image, self.recorder, last=True)
         steered_run = is_steered(self.tiling.recipe)
         self.steer = steered_run and self.state is None and self._is_round(number)
-        return self.tiling.run(partial(self._attempt, number), image, self.tell)
-
-    def _attempt(self, number: int, recipe: Recipe, image: Any) -> Array:
         stage = self.stages[number]
-        # The pictures are resized here and not kept while the optimiser runs.
-        content = resize_image(self.content, *stage.content)
-        sizes = zip(self.styles, stage.styles, strict=True)
-        styles = [resize_image(style, *shape) for style, shape in sizes]
-        preprocessing = self.weights.preprocessing
-        structure, inputs = prepare(
-            recipe, preprocessing, self.params, content, styles, self.style_weights
-        )
-        if recipe.strength is not None:
-            inputs = self._calibrated(recipe, structure, inputs, jnp.asarray(content))
+        objective = partial(self._objective, stage)
+        self.tiling.run(objective)
         if not self._is_round(number + 1):
             self.compile(number + 1)
         if image is None:
-            image = start_image(recipe, content, styles[0], preprocessing, self.init)
+            content, styles = self._pictures(stage)
+            preprocessing = self.weights.preprocessing
+            image = start_image(self.tiling.recipe, content, styles[0], preprocessing, self.init)
+            del content, styles
         else:
             image = resize_image(to_picture(image), *stage.content)
-        del content, styles
-        self.recorder.recipe = recipe
-        if self.snapshots is not None:
-            self.snapshots.tile = structure.tile
-        # If this attempt fails, the next one goes on from the picture alone.
+        # Not kept beyond this call: it is the optimiser's from here on.
         (state, self.state), (carried, self.carried) = (self.state, None), (self.carried, None)
         image, self.carried = optimize(
-            recipe,
-            structure,
-            inputs,
+            self.tiling,
+            objective,
             jnp.asarray(image, jnp.float32),
             steps=self.recorder.stage_began + stage.steps - self.recorder.steps_done,
             recorder=self.recorder,
@@ -205,11 +209,39 @@ class _Run:
         )
         return image
 
-    def _calibrated(
-        self, recipe: Recipe, structure: Structure, inputs: Inputs, content: Array
-    ) -> Inputs:
+    def _objective(self, stage: Stage) -> tuple[Structure, Inputs]:
+        """The objective of a stage, in the tiles that are in use."""
+        recipe = self.tiling.recipe
+        _, structure, inputs, units = self._prepare(recipe, stage)
+        if recipe.strength is not None:
+            inputs = self._calibrated(recipe, inputs, units)
+        return structure, inputs
+
+    def _pictures(self, stage: Stage) -> tuple[Pixels, list[Pixels]]:
+        """Content and styles of a stage's size. They are not kept while the optimiser runs."""
+        sizes = zip(self.styles, stage.styles, strict=True)
+        styles = [resize_image(style, *shape) for style, shape in sizes]
+        return resize_image(self.content, *stage.content), styles
+
+    def _prepare(self, recipe: Recipe, stage: Stage) -> _Prepared:
+        """The objective of a stage: that of the stage before if it is another round of it."""
+        made_for = (stage.content, stage.styles, recipe.tile)
+        if self.prepared is not None and self.prepared.made_for == made_for:
+            return self.prepared
+        self.prepared = None  # its targets are not kept beside the new ones
+        content, styles = self._pictures(stage)
+        structure, inputs = prepare(
+            recipe, self.weights.preprocessing, self.params, content, styles, self.style_weights
+        )
+        units = {}
+        if recipe.strength is not None:
+            units = units_of(structure, inputs, jnp.asarray(content))
+        self.prepared = _Prepared(made_for, structure, inputs, units)
+        return self.prepared
+
+    def _calibrated(self, recipe: Recipe, inputs: Inputs, units: dict[str, float]) -> Inputs:
         """The objective's numbers with weights by the recipe's strength."""
-        recorder, units = self.recorder, units_of(structure, inputs, content)
+        recorder = self.recorder
         steer, self.steer = self.steer, False
         if steer and units["style"]:
             distance = recorder.history[-1]["style_raw"] / units["style"]

@@ -10,9 +10,7 @@ from jaxtyping import Array, Float
 
 from nstjax.gatys.chunk import evaluate_once
 from nstjax.gatys.history import Recorder, to_picture
-from nstjax.gatys.memory import going_on_from
-from nstjax.objective import Inputs, Structure
-from nstjax.settings import Recipe
+from nstjax.gatys.memory import Objective, Tiling
 
 
 class _Stop(Exception):
@@ -28,14 +26,14 @@ class _Minimisation:
 
     def __init__(
         self,
-        structure: Structure,
-        inputs: Inputs,
+        tiling: Tiling,
+        objective: Objective,
         start: Float[np.ndarray, "1 h w 3"],
         recorder: Recorder,
     ):
         self.good = start
-        self._structure = structure
-        self._inputs = inputs
+        self._tiling = tiling
+        self._objective = objective
         self._recorder = recorder
         self._evaluations = 0
         # SciPy asks again for points it has seen: the start, and each one it accepts.
@@ -46,10 +44,10 @@ class _Minimisation:
         key = flat.tobytes()
         if key not in self._seen:
             picture = jnp.asarray(flat.reshape(self.good.shape), jnp.float32)
-            with going_on_from(self.good):
-                total, gradient, terms = jax.device_get(
-                    evaluate_once(self._structure, self._inputs, picture)
-                )
+            total, gradient, terms = self._tiling.run(
+                lambda: jax.device_get(evaluate_once(*self._objective(), picture))
+            )
+            self._recorder.recipe = self._tiling.recipe
             self._evaluations += 1
             raw = {name: float(term) for name, term in terms.items()}
             self._seen[key] = float(total), gradient.astype(np.float64).ravel(), raw
@@ -75,9 +73,8 @@ class _Minimisation:
 
 
 def run_scipy(
-    recipe: Recipe,
-    structure: Structure,
-    inputs: Inputs,
+    tiling: Tiling,
+    objective: Objective,
     image: Float[Array, "1 h w 3"],
     steps: int,
     recorder: Recorder,
@@ -85,8 +82,8 @@ def run_scipy(
     """Runs SciPy's minimiser, which reports each step; see `nstjax.gatys.loop.optimize`."""
     from scipy.optimize import minimize
 
-    start = to_picture(image)
-    minimisation = _Minimisation(structure, inputs, start, recorder)
+    recipe, start = tiling.recipe, to_picture(image)
+    minimisation = _Minimisation(tiling, objective, start, recorder)
     flat = start.astype(np.float64).ravel()
     with contextlib.suppress(_Stop):
         minimisation.accept(flat)

@@ -103,7 +103,6 @@ class Snapshots:
         self._path, self._identity, self._every, self._tell = path, identity, every, tell
         self._due = time.perf_counter() + every
         self.stage = 0  # the number of the size that runs
-        self.tile: int | None = None  # of it
 
     def load(self) -> Snapshot | None:
         """Reads the file.
@@ -140,7 +139,7 @@ class Snapshots:
         if not self._every or (begun < self._due and not last):
             return
         about = {"format": _FORMAT, "identity": self._identity, "stage": self.stage}
-        about["tile"] = self.tile
+        about["tile"] = recorder.recipe.tile
         about["recorder"] = recorder.saved()
         leaves = jax.tree.leaves(state)
         try:

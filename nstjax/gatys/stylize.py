@@ -112,7 +112,7 @@ def stylize(
         identity = identity_of(recipe, weights, pixels, style_pixels, style_weights, init)
         snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
         resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
-    tiling = Tiling(recipe, stages)
+    tiling = Tiling(recipe, stages, tell)
     picture = run_stages(
         tiling,
         weights,
