@@ -9,9 +9,8 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
+from nstjax.gatys import loop, scipy_lbfgsb, stylize
 from nstjax.gatys import run as gatys_run
-from nstjax.gatys import stylize
-from nstjax.gatys.loop import optimize
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.strength import calibrated, rounds_of, steered, units_of
 from nstjax.objective import make_objective, network_params, prepare
@@ -160,19 +159,21 @@ def test_a_run_goes_on_to_the_same_bits(run, tmp_path, optimizer, stop):
 def test_targets_are_made_once_for_each_size(run, monkeypatch, tmp_path, optimizer):
     """Not for each round; and again for a run that goes on, or that goes on in smaller tiles."""
     made, prepared, short_of = [], gatys_run.prepare, set()
+    program = scipy_lbfgsb.evaluate_once if optimizer == "lbfgs-b" else loop.run_chunk
 
     def counted(recipe, preprocessing, params, content, style):
         made.append((recipe.tile, content.shape[1]))
         return prepared(recipe, preprocessing, params, content, style)
 
-    def short_of_memory(*arguments, recorder, **options):
-        if recorder.step in short_of:
+    def short_of_memory(*arguments):
+        if short_of:
             short_of.clear()
             raise MemoryError
-        return optimize(*arguments, recorder=recorder, **options)
+        return program(*arguments)
 
     monkeypatch.setattr(gatys_run, "prepare", counted)
-    monkeypatch.setattr(gatys_run, "optimize", short_of_memory)
+    monkeypatch.setattr(loop, "run_chunk", short_of_memory)
+    monkeypatch.setattr(scipy_lbfgsb, "evaluate_once", short_of_memory)
     settings = {"strength": 0.5, "steps": 30, "schedule": ((0.75, 10.0), (1.0, 20.0))}
     settings |= {"optimizer": optimizer, "learning_rate": RATES[optimizer], "size": 40}
     run(**settings)
@@ -183,8 +184,8 @@ def test_targets_are_made_once_for_each_size(run, monkeypatch, tmp_path, optimiz
     run(**settings, **kept, resume=True)
     assert made == [(None, 23), (None, 30), (None, 30)]
     made.clear()
-    short_of.add(15)  # as the second round of the second size begins
-    run(**settings, tile="auto")
+    at = {"callback_every": 1, "callback": lambda now: now.step == 17 and short_of.add(17)}
+    run(**settings, **at, tile="auto")
     assert made == [(None, 23), (None, 30), (128, 30)]
 
 
