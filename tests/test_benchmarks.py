@@ -266,6 +266,21 @@ def test_a_sheet_as_jpeg_keeps_to_its_size(monkeypatch, rng):
     assert len(gallery.jpeg(noise)) > 1
 
 
+@pytest.mark.parametrize(("strength", "least", "most"), [("0", 0.98, 1.02), ("1", 0.0, 0.9)])
+def test_strength(tmp_path, strength, least, most):
+    """The photograph's own distance where it is left as it is, less where nothing holds it."""
+    for name, seed in (("photo", 1), ("painting", 2)):
+        picture(str(tmp_path / f"{name}.png"), 40, 32, seed=seed)
+    options = f"--sizes 32 40 --steps 5 --recipe lbfgs-b --strength {strength}"
+    pair = ":".join(str(tmp_path / f"{name}.png") for name in ("photo", "painting"))
+    table, data = run_benchmark("strength.py", [pair, *options.split()], tmp_path)
+    found = data["results"][0]["distances"]
+    assert list(found) == ["32", "40"]
+    assert all(least <= value <= most for value in found.values())
+    spread = max(found.values()) / min(found.values()) - 1
+    assert table[2].endswith(f"| {spread:.1%} |")
+
+
 def test_time_to_quality(assets, tmp_path):
     """To a tenth of the start's objective, which the saved picture has."""
     content, style = assets / "content" / "tubingen.jpg", assets / "styles" / "starry.jpg"

@@ -161,9 +161,9 @@ def test_targets_are_made_once_for_each_size(run, monkeypatch, tmp_path, optimiz
     made, prepared, short_of = [], gatys_run.prepare, set()
     program = scipy_lbfgsb.evaluate_once if optimizer == "lbfgs-b" else loop.run_chunk
 
-    def counted(recipe, preprocessing, params, content, style):
+    def counted(recipe, preprocessing, params, content, styles, style_weights):
         made.append((recipe.tile, content.shape[1]))
-        return prepared(recipe, preprocessing, params, content, style)
+        return prepared(recipe, preprocessing, params, content, styles, style_weights)
 
     def short_of_memory(*arguments):
         if short_of:
