@@ -38,7 +38,8 @@ BILINEAR_SMALLER = [[0.5, -1.375, 2.666667], [1.0, 2.375, -0.333333]]
 def run_on(recipe, objective, start, steps, **options):
     """Optimises one size, in the recipe's tile."""
     shape = start.shape[1:3]
-    tiling, recorder = Tiling(recipe, [Stage(shape, shape, steps)]), Recorder(recipe, steps, None)
+    tiling = Tiling(recipe, [Stage(shape, (shape,), steps)])
+    recorder = Recorder(recipe, steps, None)
     return optimize(tiling, lambda: objective, start, steps=steps, recorder=recorder, **options)
 
 

@@ -78,6 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "layer without a weight gets an equal share.",
     )
     add_settings(settings, Recipe)
+    _add_records(parser)
+    parser.add_argument("--vgg-weights", metavar="FILE", help="Keras .h5 or .safetensors")
+    parser.add_argument("--bits", type=int, default=8, help="8, or 16 for PNG and TIFF")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--version", action="version", version=f"nstjax {nstjax.__version__}")
+
+
+def _add_records(parser: argparse.ArgumentParser) -> None:
+    """Declares what the pixel route keeps of a run beside its picture."""
     parser.add_argument("--save-every", type=int, metavar="N", help="keep a picture every N steps")
     parser.add_argument("--history", metavar="FILE.jsonl", help="write one object a step")
     parser.add_argument("--report", metavar="FILE.png", help="draw a sheet of the run")
@@ -94,10 +103,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"time between two snapshots (default: {EVERY_S:g}; 0: none)",
     )
-    parser.add_argument("--vgg-weights", metavar="FILE", help="Keras .h5 or .safetensors")
-    parser.add_argument("--bits", type=int, default=8, help="8, or 16 for PNG and TIFF")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.add_argument("--version", action="version", version=f"nstjax {nstjax.__version__}")
 
 
 def run(options: argparse.Namespace) -> int:
