@@ -80,6 +80,13 @@ def check_end(side, losses, result):
     assert result.image.std() == pytest.approx(expected["result"]["std"], abs=2e-3)
 
 
+def test_a_hundred_steps_at_128(vgg19_weights):
+    losses, _ = run("128", 100, vgg19_weights)
+    check_start("128", losses)
+    assert deviations("128", losses, 100).max() < 0.005
+
+
+@pytest.mark.long
 def test_a_thousand_steps_at_128(vgg19_weights):
     losses, result = run("128", 1000, vgg19_weights)
     check_start("128", losses)
