@@ -25,6 +25,7 @@ from nstjax.vgg.network import FIRST_PADDINGS, POOLING
 AnyRecipe = TypeVar("AnyRecipe", bound="ObjectiveSettings")
 
 OPTIMIZERS = ("adam", "sgd", "lbfgs", "lbfgs-b")
+DECAYS = ("exponential", "cosine")
 INITS = ("content", "noise", "style")
 PRECISIONS = ("float32", "bfloat16")
 SIDES = ("longest", "shortest", "height")
@@ -137,7 +138,9 @@ class Recipe(ObjectiveSettings):
     beta2: float = setting(0.999, least=0, most=1 - 1e-9)
     epsilon: float = setting(1e-8, least=0)
     epsilon_inside: bool = False  # Keras and TensorFlow 1 add it before the bias correction
-    # Of the learning rate, per `decay_steps`, continuous.
+    # How the learning rate falls: by `decay_rate` per `decay_steps`, continuous; or also by half a
+    # cosine, to 0 at the run's last step.
+    decay: str = setting("exponential", choices=DECAYS)
     decay_rate: float = setting(1.0, least=TINY, most=1)
     decay_steps: int = setting(1, least=1)
     history_size: int = setting(10, least=1)  # pairs that L-BFGS remembers
@@ -215,6 +218,11 @@ class Recipe(ObjectiveSettings):
             raise NstjaxError(
                 f"initial steps is {self.initial_steps} and there is no min size, whose first size "
                 "they are for: give --min-size too, or write --schedule SIZE:STEPS,…"
+            )
+        if self.decay == "cosine" and self.min_size is not None:
+            raise NstjaxError(
+                "a cosine decay needs the number of all steps, which min size leaves open: give "
+                "--schedule SIZE:STEPS,… in place of --min-size"
             )
         if self.average and self.optimizer == "lbfgs-b":
             raise NstjaxError(

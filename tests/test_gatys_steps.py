@@ -120,6 +120,18 @@ def test_sgd_with_decay(shallow_recipe, shallow_vgg19):
     assert x.min() < 0
 
 
+def test_sgd_with_cosine_decay(shallow_recipe, shallow_vgg19):
+    """From the whole rate to none after the run's last step."""
+    recipe = override(
+        shallow_recipe, optimizer="sgd", learning_rate=0.05, decay="cosine", steps=4, clip=False
+    )
+    states = states_of(recipe, shallow_vgg19, 5)
+    x = np.float64(IMAGE)
+    for t, share in enumerate([1, 0.853553, 0.5, 0.146447, 0]):
+        x = x - 0.05 * share * states[t].gradient
+        np.testing.assert_allclose(states[t + 1].image, x, atol=1e-5)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs"])
 def test_what_a_state_says_of_its_picture(shallow_recipe, shallow_vgg19, optimizer):
     """Total, terms and gradient are of the picture beside them; the gradient's unit is its own."""

@@ -140,6 +140,7 @@ def anishathalye(f, p, s, x):
 FORMULAS = {
     "tensorflow": (tensorflow, "max", 255, False),
     "tensorflow-light-tv": (tensorflow_light_tv, "max", 255, False),
+    "tensorflow-fast": (tensorflow, "max", 255, False),
     "tensorflow-deep": (tensorflow_deep, "max", 255, False),
     "keras": (keras, "max", 255, True),
     "lbfgs-b": (lbfgs_b, "max", 255, False),

@@ -47,6 +47,16 @@ RELU4_2 = (("block4_conv2", 1.0),)
 ROWS = {
     "tensorflow": TUTORIAL,
     "tensorflow-light-tv": TUTORIAL | {"tv_weight": 4e-4},
+    "tensorflow-fast": TUTORIAL
+    | {
+        "learning_rate": 0.04,
+        "beta1": 0.98,
+        "beta2": 0.9,
+        "epsilon": 1e-8,
+        "epsilon_inside": False,
+        "decay": "cosine",
+        "steps": 600,
+    },
     "tensorflow-deep": TUTORIAL
     | {"content_layers": (("block5_conv4", 1.0),), "tv_weight": 0.0, "steps": 3001},
     "keras": {
@@ -247,6 +257,11 @@ def test_unknown_recipe():
 def test_names_suggest_the_nearest(setting, value, message):
     with pytest.raises(NstjaxError, match=message):
         override(get_recipe("tensorflow"), **{setting: value})
+
+
+def test_a_cosine_needs_the_number_of_all_steps():
+    with pytest.raises(NstjaxError, match="give --schedule SIZE:STEPS"):
+        override(get_recipe("tensorflow-fast"), min_size=128)
 
 
 AT_LEAST_ZERO = ("content_weight", "style_weight", "tv_weight", "noise_std", "epsilon")

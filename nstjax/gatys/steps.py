@@ -14,7 +14,10 @@ from nstjax.settings import Recipe
 
 
 class Rates(NamedTuple):
-    """The numbers of an optimiser, all traced. See `Recipe` for their meaning."""
+    """The numbers of an optimiser, all traced. See `Recipe` for their meaning.
+
+    The rate has fallen to 0 after `cosine_steps`; where it does not fall so, they are infinite.
+    """
 
     learning_rate: Array
     beta1: Array
@@ -23,6 +26,7 @@ class Rates(NamedTuple):
     epsilon_inside: Array
     decay_rate: Array
     decay_steps: Array
+    cosine_steps: Array
     lower: Array
     upper: Array
     average: Array
@@ -60,6 +64,7 @@ def rates_of(recipe: Recipe) -> Rates:
     """Picks an optimiser's numbers out of a recipe."""
     clip = recipe.clip
     values = {name: getattr(recipe, name) for name in Rates._fields if hasattr(recipe, name)}
+    values["cosine_steps"] = max(1, recipe.steps) if recipe.decay == "cosine" else jnp.inf
     values |= {"lower": 0.0 if clip else -jnp.inf, "upper": recipe.pixel_range if clip else jnp.inf}
     return Rates(**{name: jnp.float32(value) for name, value in values.items()})
 
@@ -80,7 +85,9 @@ def _sgd(rates: Rates, count: Array) -> optax.GradientTransformation:
 
 
 def _descend(rates: Rates, count: Array) -> optax.GradientTransformation:
-    decay = rates.decay_rate ** (count / rates.decay_steps)
+    exponential = rates.decay_rate ** (count / rates.decay_steps)
+    cosine = (1 + jnp.cos(jnp.pi * jnp.minimum(count / rates.cosine_steps, 1))) / 2
+    decay = exponential * cosine
     return optax.scale(-rates.learning_rate * decay)  # pyright: ignore[reportArgumentType]
 
 
