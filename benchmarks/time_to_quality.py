@@ -1,7 +1,7 @@
 """Times how long a picture takes to become as good as the one of TensorFlow's tutorial.
 
 Usage: python benchmarks/time_to_quality.py --content PHOTO --style PAINTING [--size 256]
-       [--target OBJECTIVE] [--output OUT] [--steps 600] [--json FILE]
+       [--target OBJECTIVE] [--output OUT] [--steps 800] [--json FILE]
 
 The measure is the tutorial's objective; the recipe is `tensorflow-fast`. With `--target` the
 picture is optimised until its objective, in 8 bits as it is saved, is not above that, and the

@@ -55,7 +55,7 @@ ROWS = {
         "epsilon": 1e-8,
         "epsilon_inside": False,
         "decay": "cosine",
-        "steps": 600,
+        "steps": 800,
     },
     "tensorflow-deep": TUTORIAL
     | {"content_layers": (("block5_conv4", 1.0),), "tv_weight": 0.0, "steps": 3001},

@@ -20,7 +20,7 @@ from nstjax.gatys.steps import State, first_state, rates_of
 from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
 
-_CHUNK_SECONDS = 0.5  # how often a run reports, where one step takes less
+_CHUNK_SECONDS = 1.0  # how often a run reports, where one step takes less
 
 
 def optimize(
