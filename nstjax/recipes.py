@@ -56,10 +56,10 @@ _PUBLISHED = (
         source="a course project's variant of the TensorFlow tutorial, 10 × 100 steps",
         tv_weight=4e-4,
     ),
-    # Below what the tutorial's thousand steps reach, in 800, and level with it after some 550: of the
-    # numbers tried on one pair at 128 and 256 pixels the lowest. A second moment that forgets in ten
-    # steps follows the signs that the total variation's gradient consists of, and a rate that falls
-    # to 0 lets them settle.
+    # Below what the tutorial's thousand steps reach, in 800, and level with it after some 550: of
+    # the numbers tried on one pair at 128 and 256 pixels the lowest. A second moment that forgets
+    # in ten steps follows the signs that the total variation's gradient consists of, and a rate
+    # that falls to 0 lets them settle.
     dataclasses.replace(
         _TENSORFLOW,
         name="tensorflow-fast",
