@@ -140,6 +140,16 @@ def test_of_a_folder_only_what_is_not_finished_is_done(folder, capsys):
     assert made(capsys) == ["a", "b", "c"]
 
 
+def test_a_picture_that_its_tolerance_ended_is_finished(folder, capsys):
+    arguments = [*RUN, "--optimizer", "adam", "--tolerance", "0.9", "--resume"]
+    assert main(["stylize", *arguments]) == 0
+    assert "30 steps (the objective fell by less than 0.9 in 10" in capsys.readouterr().out
+    assert main(["stylize", *arguments]) == 0
+    assert capsys.readouterr().out.startswith("o.png: made before")
+    assert main(["replay", "o.png"]) == 0
+    assert "o-replay.png is o.png, byte for byte" in capsys.readouterr().out
+
+
 def test_a_picture_that_was_interrupted_is_not_finished(folder, capsys, monkeypatch):
     arguments = [*RUN, "--optimizer", "adam", "--snapshot-every", "0"]
     stopped_at_step_20(monkeypatch, *arguments)

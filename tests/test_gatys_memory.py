@@ -9,6 +9,7 @@ import pytest
 
 import nstjax
 from nstjax.errors import NstjaxError
+from nstjax.gatys.chunk import run_chunk
 from nstjax.gatys.memory import TILES, Tiling, estimate_bytes
 from nstjax.gatys.stages import Stage
 from nstjax.settings import override
@@ -91,6 +92,26 @@ def test_nothing_is_lost(monkeypatch, pictures, shallow_vgg19, shallow_recipe, o
     np.testing.assert_array_equal(failed.image, whole.image)
     for one, other in zip(failed.history, whole.history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+@pytest.mark.parametrize(("tile", "taken"), [(32, False), (16, True)])
+def test_a_copy_is_kept_where_there_is_a_smaller_tile(
+    monkeypatch, pictures, shallow_vgg19, shallow_recipe, tile, taken
+):
+    """Without one a chunk works in the memory of the state that it is given."""
+    pointers = []
+
+    def watched(*arguments):
+        before = arguments[5].image.unsafe_buffer_pointer()
+        state, records = run_chunk(*arguments)
+        pointers.append((before, state.image.unsafe_buffer_pointer()))
+        return state, records
+
+    monkeypatch.setattr(CHUNK, watched)
+    options = {"weights": shallow_vgg19, "callback_every": 1, "steps": 3, "size": 40}
+    nstjax.stylize(*pictures, recipe=shallow_recipe, tile=tile, **options)
+    assert len(pointers) == 4
+    assert {before == after for before, after in pointers} == {taken}
 
 
 SCHEDULE = {"schedule": ((0.8, 5.0), (1.0, 7.0)), "steps": 12, "size": 40, "tile": "auto"}

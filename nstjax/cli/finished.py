@@ -10,8 +10,9 @@ from nstjax.cli.outputs import Outputs, resume_file
 from nstjax.errors import NstjaxError
 from nstjax.images import read_settings
 
-# What a picture's settings say that may be other, as in the snapshot of a run that is resumed.
-_FREE = ("tile", "memory_limit")
+# What a picture's settings say that may be other: memory, as in the snapshot of a run that is
+# resumed, and the step at which a run that was complete ended by its tolerance.
+_FREE = ("tile", "memory_limit", "steps_done")
 
 
 def find_finished(before: Iterable[Outputs], settings: dict[str, Any], bits: int) -> Path | None:
@@ -19,7 +20,7 @@ def find_finished(before: Iterable[Outputs], settings: dict[str, Any], bits: int
 
     Args:
         before: what runs before it may have written.
-        settings: what would be stored with the picture.
+        settings: what would be stored with the picture, complete.
         bits: per channel.
 
     Returns:

@@ -18,7 +18,7 @@ from nstjax.targets import checked_style_weights
 # What stands in the settings beside the values of a recipe.
 _BESIDE = {
     "gatys": {"method", "recipe", "content", "style", "style_weights", "inputs", "bits"}
-    | {"steps_done", "weights_sha256", "kept"},
+    | {"steps_done", "complete", "weights_sha256", "kept"},
     "fast": {"method", "content", "style", "inputs", "bits", "size", "tile"}
     | {"seconds", "style_provenance"},
 }

@@ -121,7 +121,8 @@ def _paint_pixels(
     content, *styles = (_picture(inputs[role]) for role in ("content", *recorded.styles))
     stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in (content, *styles)))
     steps = sum(stage.steps for stage in stages)
-    done, kept = recorded.settings.get("steps_done", steps), bool(recorded.settings.get("kept"))
+    done = recorded.settings.get("steps_done", steps)
+    complete = recorded.settings.get("complete", done >= steps)  # older pictures do not say
     return stylize_one(
         content,
         styles,
@@ -131,8 +132,8 @@ def _paint_pixels(
         style_weights=recorded.style_weights,
         quiet=options.quiet,
         # A run that was interrupted ends again where it did.
-        last_step=done if done < steps else None,
-        kept=kept,
+        last_step=None if complete else done,
+        kept=bool(recorded.settings.get("kept")),
     )
 
 

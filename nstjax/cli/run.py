@@ -36,7 +36,7 @@ from nstjax.settings import Recipe
 from nstjax.targets import checked_style_weights
 from nstjax.vgg import Weights
 
-_KEPT = {"kept": True}  # in the settings of a picture of `Outputs.save_every`
+_KEPT = {"kept": True, "complete": False}  # in the settings of a picture of `Outputs.save_every`
 _REPORT_SNAPSHOTS = (0.02, 0.1, 0.3, 0.6)  # shares of the steps; most happens early
 
 
@@ -90,12 +90,13 @@ def stylize_one(
     init = load_init(recipe) if outputs.save_every or before else None
     shares = checked_style_weights(len(styles), style_weights)
 
-    def settings(recipe: Recipe, step: int) -> dict[str, Any]:
-        return run_settings(recipe, weights, photograph, styles, shares, init, step)
+    def settings(recipe: Recipe, step: int, *, complete: bool) -> dict[str, Any]:
+        inputs = photograph, styles, shares, init
+        return run_settings(recipe, weights, *inputs, step, complete=complete)
 
     snapshot = resume_file(outputs.picture)
     if before and not snapshot.exists():
-        whole = settings(recipe, _steps_of(recipe, photograph, *styles))
+        whole = settings(recipe, _steps_of(recipe, photograph, *styles), complete=True)
         if (found := find_finished(before, whole, outputs.bits)) is not None:
             if not quiet:
                 print(f"{found}: made before, of the same pictures with the same settings")
@@ -247,7 +248,7 @@ class _Monitor:
         every = self.outputs.save_every
         if every and progress.step and progress.step % every == 0:
             try:
-                settings = self.settings(progress.recipe, step=progress.step) | _KEPT
+                settings = self.settings(progress.recipe, progress.step, complete=False) | _KEPT
                 path = self.outputs.snapshot(progress.step)
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot

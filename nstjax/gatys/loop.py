@@ -58,13 +58,16 @@ def optimize(
         recorder.begin_attempt()
     if recipe.optimizer == "lbfgs-b":
         return run_scipy(tiling, objective, image, steps, recorder), None
-    rates = rates_of(recipe)
-    state = first_state(recipe, image * recipe.pixel_range, rates)
-    if carried is not None:
-        state = state._replace(opt_state=carry(carried, *image.shape[1:3]))
-    if resumed is not None:
-        state = _restored(state, resumed)
-    state = _run_chunks(tiling, objective, state, steps, recorder, every, snapshots)
+    # Kept in no variable here: the run would have two.
+    state = _run_chunks(
+        tiling,
+        objective,
+        _begin(recipe, image, carried, resumed),
+        steps,
+        recorder,
+        every,
+        snapshots,
+    )
     # What L-BFGS remembers is differences between pictures of one size.
     return picture_of(recipe, state), state.opt_state if recipe.optimizer == "adam" else None
 
@@ -95,6 +98,18 @@ def picture_of(recipe: Recipe, state: State) -> Float[Array, "1 h w 3"]:
     """The picture that a state stands for: its average, where there is one; white is 1."""
     image = state.image if state.average is None else state.average
     return image / recipe.pixel_range
+
+
+def _begin(
+    recipe: Recipe,
+    image: Float[Array, "1 h w 3"],
+    carried: optax.OptState | None,
+    resumed: list[np.ndarray] | None,
+) -> State:
+    state = first_state(recipe, image * recipe.pixel_range, rates_of(recipe))
+    if carried is not None:
+        state = state._replace(opt_state=carry(carried, *image.shape[1:3]))
+    return state if resumed is None else _restored(state, resumed)
 
 
 def _run_chunks(
@@ -137,7 +152,7 @@ def _run_chunk(
     A chunk takes its state's memory, whether it succeeds or not: another attempt needs a copy.
     """
     recipe, rates = tiling.recipe, rates_of(tiling.recipe)
-    again = _copied(recipe, state, recorder)
+    again = _copied(tiling, state, recorder)
     attempts = 0
 
     def attempt() -> tuple[State, Records]:
@@ -161,11 +176,14 @@ def _run_chunk(
     return found
 
 
-def _copied(recipe: Recipe, state: State, recorder: Recorder) -> Callable[[], State]:
-    """Copies a state to the host; returns what brings it back.
+def _copied(tiling: Tiling, state: State, recorder: Recorder) -> Callable[[], State]:
+    """Copies a state to the host, if there may be another attempt; returns what brings it back.
 
     Of L-BFGS, which remembers many pictures, the newest alone, from which it starts afresh.
     """
+    recipe = tiling.recipe
+    if not tiling.smaller:
+        return lambda: state
     if recipe.optimizer == "lbfgs":
         image = np.array(state.image)
 

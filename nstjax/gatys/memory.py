@@ -67,6 +67,11 @@ class Tiling:
         """The settings, with the tile that is in use."""
         return dataclasses.replace(self._recipe, tile=self.plan.tile)
 
+    @property
+    def smaller(self) -> list[int]:
+        """The tiles that a run can go on in where memory proves to be short, the largest first."""
+        return [tile for tile in TILES if self.plan.tile is None or tile < self.plan.tile]
+
     def keep_to(self, tile: int | None) -> None:
         """Takes the tile of a run that is resumed, where the settings leave room for it."""
         plan = self._with(tile)
@@ -90,10 +95,9 @@ class Tiling:
             try:
                 return attempt()
             except Exception as error:
-                smaller = [t for t in TILES if self.plan.tile is None or t < self.plan.tile]
-                if not smaller or not is_out_of_memory(error):
+                if not self.smaller or not is_out_of_memory(error):
                     raise
-            self.plan = self._with(smaller[0])
+            self.plan = self._with(self.smaller[0])
             self._tell(f"there was too little memory: going on {self.plan}")
 
     def _with(self, tile: int | None) -> Plan:
@@ -127,18 +131,25 @@ def estimate_bytes(
     )
     gradient = gradient_bytes(recipe.network, layers, *content, tile)
     host = device_memory() is None
-    total = gradient + activations + _optimizer_pictures(recipe, host) * picture
+    total = gradient + activations + _optimizer_pictures(recipe, host, tile) * picture
     total += _kernel_bytes(recipe.network, layers) * (_TRANSFORMED if host else 1)
     if host:
         total += _PROCESS + _HOST_PICTURES * picture + 3 * style_picture
     return int(total)
 
 
-def _optimizer_pictures(recipe: Recipe, host: bool) -> int:
-    """Pictures in float32 that the optimiser holds, its gradient included."""
+def _optimizer_pictures(recipe: Recipe, host: bool, tile: int | None) -> int:
+    """Pictures in float32 that the optimiser holds, its gradient included.
+
+    On the host those of the copy, too, from which a run goes on in smaller tiles.
+    """
     if recipe.optimizer == "lbfgs-b":
         return 2 + 2 * host * (_SCIPY_PICTURES + 2 * recipe.history_size)
-    return {"sgd": 2, "adam": 4, "lbfgs": 9 + 2 * recipe.history_size}[recipe.optimizer]
+    average = int(recipe.average > 0)
+    copied = host and tile != TILES[-1]
+    if recipe.optimizer == "lbfgs":
+        return 9 + 2 * recipe.history_size + average + copied
+    return ({"sgd": 2, "adam": 4}[recipe.optimizer] + average) * (1 + copied)
 
 
 def _kernel_bytes(network: str, layers: tuple[str, ...]) -> int:

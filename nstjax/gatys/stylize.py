@@ -132,7 +132,9 @@ def stylize(
     return StylizeResult(
         image=picture,
         history=recorder.history,
-        settings=run_settings(tiling.recipe, weights, *inputs, recorder.step),
+        settings=run_settings(
+            tiling.recipe, weights, *inputs, recorder.step, complete=not recorder.stopped
+        ),
         alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
         stopped=recorder.stopped or recorder.note,
     )
@@ -163,6 +165,8 @@ def run_settings(
     style_weights: Sequence[float | int],
     init: Picture | None,
     step: int,
+    *,
+    complete: bool,
 ) -> dict[str, Any]:
     """Lists everything that makes a picture of the pixel route again.
 
@@ -174,6 +178,7 @@ def run_settings(
         style_weights: one for each.
         init: the picture that `recipe.init` names, None where it names none.
         step: the steps that were done.
+        complete: whether the run ended by itself, be it before its last step by its tolerance.
 
     Returns:
         What JSON can hold.
@@ -194,6 +199,7 @@ def run_settings(
         **({} if one else {"style_weights": list(style_weights)}),
         "inputs": inputs,
         "steps_done": step,
+        "complete": complete,
         "weights_sha256": weights.sha256,
         **made_with(),
     }
