@@ -81,11 +81,12 @@ def run_program(arguments: list[str]) -> tuple[int, float, int]:
 
 
 def find_weights(network: str) -> Weights:
-    """Real weights if they are on this machine, seeded random ones otherwise."""
+    """Real weights if they are on this machine, seeded random ones, and a word, otherwise."""
     os.environ["NSTJAX_OFFLINE"] = "1"
     try:
         return load_weights(network)
     except NstjaxError:
+        print(f"the weights of {network} are not at hand: random ones", file=sys.stderr)
         rng = np.random.default_rng(0)
         params = {
             layer: {

@@ -1,64 +1,110 @@
-"""Compares optimisers by the objective they reach for the same number of evaluations.
+"""Compares optimisers by the objective that they reach for the same number of evaluations.
 
-Usage: python benchmarks/optimizers.py CONTENT:STYLE [CONTENT:STYLE …] [--evaluations 50 100 200]
+Usage: python benchmarks/optimizers.py PHOTO:PAINTING … [--recipes tensorflow nstjax] [--size 256]
+       [--evaluations 25 50 100 200] [--json FILE]
 
-Runs `nstjax stylize --history` once per pair and optimiser, and reads the table off those files: an
-evaluation is one of the objective with its gradient, wherever an optimiser makes it.
+An evaluation is one of the objective with its gradient, wherever an optimiser makes it. Each pair
+is painted at one size, also where the recipe goes coarse to fine, with the recipe's objective and
+start; `adam` takes the rate and the momenta of TensorFlow's tutorial, `adam, cosine` those of
+`tensorflow-fast`, whose rate falls to 0 by the last evaluation: it runs once for each number.
 """
 
 import argparse
-import json
-import tempfile
+import sys
 from pathlib import Path
+from typing import Any
 
-from nstjax.cli import main as nstjax
+from measuring import find_weights, save_json
+from performance import optimizers as optimizers_table
+from tqdm import tqdm
 
-OPTIMIZERS = ("adam", "lbfgs", "lbfgs-b")
+import nstjax
+from nstjax.errors import NstjaxError
+from nstjax.gatys import Progress
+from nstjax.settings import Recipe
+from nstjax.vgg import Weights
 
-
-def run(content: str, style: str, optimizer: str, steps: int, options: argparse.Namespace) -> list:
-    """Stylises one pair and returns its history."""
-    with tempfile.TemporaryDirectory() as folder:
-        history = Path(folder) / "history.jsonl"
-        arguments = ["stylize", content, "--style", style, "--optimizer", optimizer]
-        arguments += ["--recipe", options.recipe, "--size", str(options.size)]
-        arguments += ["--steps", str(steps), "--history", str(history)]
-        if code := nstjax([*arguments, "--output", f"{folder}/out.png"]):
-            raise SystemExit(code)
-        return [json.loads(line) for line in history.read_text().splitlines()]
+_ADAM = (
+    *("learning_rate", "beta1", "beta2", "epsilon", "epsilon_inside"),
+    *("decay", "decay_rate", "decay_steps"),
+)
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {name: getattr(nstjax.get_recipe("tensorflow"), name) for name in _ADAM},
+    "adam, cosine": {name: getattr(nstjax.get_recipe("tensorflow-fast"), name) for name in _ADAM},
+    "lbfgs": {},
+    "lbfgs-b": {},
+}
 
 
 def main() -> None:
-    """Reads the command line, runs, and prints the table and, if asked for, JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pairs", nargs="+", metavar="CONTENT:STYLE")
-    parser.add_argument("--recipe", default="tensorflow")
-    parser.add_argument("--size", type=int, default=256)
+    """Reads the command line, paints, and prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pairs", nargs="+", metavar="PHOTO:PAINTING", help="files")
+    parser.add_argument("--recipes", nargs="+", default=["tensorflow", "nstjax"], metavar="RECIPE")
+    parser.add_argument("--size", type=int, default=256, help="of the longest side, in pixels")
     parser.add_argument("--evaluations", type=int, nargs="+", default=[25, 50, 100, 200])
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args()
-
-    rows = []
-    for pair in options.pairs:
-        content, style = pair.split(":")
-        for optimizer in OPTIMIZERS:
-            history = run(content, style, optimizer, max(options.evaluations), options)
-            reached = {
-                count: min(e["total"] for e in history if e["evaluations"] <= count)
-                for count in options.evaluations
-            }
-            seconds = history[-1]["seconds"] / history[-1]["evaluations"]
-            row = {"pair": f"{Path(content).stem} × {Path(style).stem}", "optimizer": optimizer}
-            rows.append(row | {"objective": reached, "seconds_per_evaluation": seconds})
-
-    print("| pair | optimiser | " + " | ".join(f"after {n}" for n in options.evaluations) + " |")
-    print("|---|---|" + "---|" * len(options.evaluations))
-    for row in rows:
-        values = " | ".join(f"{value:.3g}" for value in row["objective"].values())
-        print(f"| {row['pair']} | `{row['optimizer']}` | {values} |")
+    results = []
+    try:
+        for pair in options.pairs:
+            for name in options.recipes:
+                results += [measure(pair, name, optimizer, options) for optimizer in OPTIMIZERS]
+    except NstjaxError as error:
+        sys.exit(str(error))
+    print(optimizers_table(results))
     if options.json:
-        settings = {"recipe": options.recipe, "size": options.size}
-        options.json.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1))
+        found = {find_weights(nstjax.get_recipe(name).network).sha256 for name in options.recipes}
+        save_json(options.json, weights=sorted(found), results=results)
+
+
+def measure(pair: str, name: str, optimizer: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The least objective of a pair by number of evaluations."""
+    photo, _, painting = pair.partition(":")
+    recipe = nstjax.get_recipe(name)
+    settings = dict(OPTIMIZERS[optimizer])
+    if settings:  # a gradient's unit is 1 / white's
+        settings["learning_rate"] *= recipe.pixel_range
+        settings["epsilon"] /= recipe.pixel_range
+    recipe = nstjax.override(
+        recipe,
+        optimizer=optimizer.partition(",")[0],
+        size=options.size,
+        schedule=str(options.size),
+        average=0.0,
+        evaluations_per_step=20.0,
+        **settings,
+    )
+    counts = sorted(options.evaluations)
+    weights = find_weights(recipe.network)
+    runs = [[count] for count in counts] if recipe.decay == "cosine" else [counts]
+    reached = {}
+    for run in runs:
+        reached |= paint(nstjax.override(recipe, steps=run[-1]), (photo, painting), weights, run)
+    return {
+        "pair": f"{Path(photo).stem} × {Path(painting).stem}",
+        "recipe": name,
+        "size": options.size,
+        "optimizer": optimizer,
+        "reached": reached,
+    }
+
+
+def paint(
+    recipe: Recipe, pair: tuple[str, str], weights: Weights, counts: list[int]
+) -> dict[str, float]:
+    """Paints once, until the greatest number of evaluations."""
+    with tqdm(total=counts[-1], desc=f"{recipe.name}, {recipe.optimizer}", leave=False) as bar:
+
+        def look(progress: Progress) -> bool:
+            bar.update(int(progress.entry["evaluations"]) - bar.n)
+            return progress.entry["evaluations"] >= counts[-1]
+
+        history = nstjax.stylize(*pair, recipe=recipe, weights=weights, callback=look).history
+    return {
+        str(count): min(entry["total"] for entry in history if entry["evaluations"] <= count)
+        for count in counts
+    }
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Usage: python benchmarks/performance.py [--results benchmarks/results] [--readme README.md]
 
-Reads `peers*.json`, `step*.json`, `startup*.json` and `gallery*.json`, those that are there, and
-replaces what stands between the two markers in the README. Numbers there are never typed.
+Reads what `peers.py`, `step.py` and the others in `MAKERS` wrote to files named after them
+(`peers*.json` and so on), those that are there, and replaces what stands between the two markers in
+the README. Numbers there are never typed.
 """
 
 import argparse
@@ -50,7 +51,8 @@ def about(data: dict[str, Any]) -> str:
     """With what, and on what, the numbers were measured."""
     machine, versions = data["machine"], {**data["versions"], **data.get("peers", {})}
     shown = [f"{name} {v}" for name, v in versions.items() if name in SHOWN_VERSIONS]
-    return f"{machine['cores']} cores, {machine['processor']}; {', '.join(shown)}"
+    weights = "; random weights" if "random" in data.get("weights", ()) else ""
+    return f"{machine['cores']} cores, {machine['processor']}; {', '.join(shown)}{weights}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -123,6 +125,66 @@ def startup(results: list[Result]) -> str:
     return table(["whole process", "nothing compiled yet", "compiled before"], rows)
 
 
+def time_to_quality(results: list[Result]) -> str:
+    """Each pair: until the objective that TensorFlow's tutorial ends with."""
+    rows = [
+        [
+            f"{result['content']} × {result['style']}, {result['size']:.0f}",
+            f"{result['target']:.4g}",
+            f"{result['tensorflow_s']:.0f} s ({result['tensorflow_steps']} steps)",
+            f"{result['nstjax_s']:.0f} s ({result['evaluations']:.0f} evaluations)",
+            f"**{result['ratio']:.2f}**",
+        ]
+        for result in results
+    ]
+    head = ["whole process", "objective", "TensorFlow", "nstjax", "ratio"]
+    return table(head, rows)
+
+
+def optimizers(results: list[Result]) -> str:
+    """The objective by number of evaluations; the least of a pair and recipe stands out."""
+    counts = list(results[0]["reached"])
+    rows = []
+    for case, group in groupby(results, key=lambda r: (r["pair"], r["recipe"], r["size"])):
+        sides = list(group)
+        least = {count: min(side["reached"][count] for side in sides) for count in counts}
+        for side in sides:
+            values = [f"{side['reached'][count]:.3g}" for count in counts]
+            best = [side["reached"][count] == least[count] for count in counts]
+            cells = [f"**{value}**" if b else value for value, b in zip(values, best, strict=True)]
+            rows.append([f"{case[0]}, {case[2]}", f"`{case[1]}`", side["optimizer"], *cells])
+    return table(["pair", "objective of", "optimiser", *(f"after {n}" for n in counts)], rows)
+
+
+def memory(results: list[Result]) -> str:
+    """Peaks of whole processes."""
+    rows = []
+    for result in results:
+        # A run that failed has left no picture that says in which tiles.
+        tile = result["asked"] if result["status"] else result["tile"]
+        limit = f", limit {result['limit']}" if result["limit"] else ""
+        rows.append(
+            [
+                MEMORY_ROUTES[result["route"]],
+                f"{result['width']}×{result['height']}",
+                f"{tile or 'off'}{limit}",
+                "failed" if result["status"] else f"{result['peak_gb']:.2f} GB",
+            ]
+        )
+    return table(["route", "picture", "tile", "peak memory"], rows)
+
+
+def strength(results: list[Result]) -> str:
+    """What the style loss is of the photograph's at each size, and how much that differs."""
+    sizes = list(results[0]["distances"])
+    rows = []
+    for result in results:
+        values = [result["distances"][size] for size in sizes]
+        cells = [result["pair"], f"{result['strength']:g}", *(f"{value:.4f}" for value in values)]
+        rows.append([*cells, f"{max(values) / min(values) - 1:.1%}"])
+    return table(["pair", "strength", *(f"at {size}" for size in sizes), "spread"], rows)
+
+
 def gallery(results: list[Result]) -> str:
     """Each recipe: medians over its pictures."""
     rows = []
@@ -155,8 +217,13 @@ MAKERS: dict[str, Callable[[list[Result]], str]] = {
     "peers": peers,
     "step": step,
     "startup": startup,
+    "optimizers": optimizers,
+    "time_to_quality": time_to_quality,
+    "memory": memory,
+    "strength": strength,
     "gallery": gallery,
 }
+MEMORY_ROUTES = {"fast": "one pass, `subpixel`", "pixels": "pixel route, `tensorflow`"}
 GALLERY_MEASURES = {
     "gram": "style, Gram",
     "wasserstein": "style, Wasserstein",

@@ -93,7 +93,7 @@ def measure(
     picture, content, _ = pictures
     found: dict[str, Any] = measure_alone(picture, content, tile)
     for size in sizes:
-        at_size = [nstjax.load_image(x, size=size).pixels for x in pictures]
+        at_size = [nstjax.load_image(x, size=size, upscale=True).pixels for x in pictures]
         found |= measure_features(weights, at_size, size)
     return found
 

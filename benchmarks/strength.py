@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 from measuring import find_weights, save_json
+from performance import strength as strength_table
+from tqdm import tqdm
 
 import nstjax
 from nstjax.errors import NstjaxError
@@ -34,26 +36,22 @@ def main() -> None:
     parser.add_argument("--recipe", default="nstjax")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args()
-    results = []
-    print(f"| pair | {' | '.join(map(str, options.sizes))} | spread |")
-    print(f"|---|{'---|' * len(options.sizes)}---|")
+    weights = find_weights(nstjax.get_recipe(options.recipe).network)
     try:
-        for pair in options.pairs:
-            results.append(measure(pair, options))
-            print_row(results[-1])
+        with tqdm(total=len(options.pairs) * len(options.sizes), unit="picture") as bar:
+            results = [measure(pair, options, weights, bar) for pair in options.pairs]
     except NstjaxError as error:
         sys.exit(str(error))
-    print(f"\nwanted: {wanted_distance(options.strength):.3f}")
+    print(f"{strength_table(results)}\n\nwanted: {wanted_distance(options.strength):.3f}")
     if options.json:
-        settings = {name: getattr(options, name) for name in ("strength", "steps", "recipe")}
-        save_json(options.json, settings=settings, results=results)
+        settings = {name: getattr(options, name) for name in ("steps", "recipe")}
+        save_json(options.json, weights=weights.sha256, settings=settings, results=results)
 
 
-def measure(pair: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(pair: str, options: argparse.Namespace, weights: Weights, bar: tqdm) -> dict[str, Any]:
     """Paints a pair at each size; the distances by size."""
     photo, _, painting = pair.partition(":")
     recipe = nstjax.get_recipe(options.recipe)
-    weights = find_weights(recipe.network)
     distances = {}
     for size in options.sizes:
         sized = nstjax.override(recipe, size=size, steps=options.steps, schedule=str(size))
@@ -61,25 +59,22 @@ def measure(pair: str, options: argparse.Namespace) -> dict[str, Any]:
             photo, painting, recipe=sized, weights=weights, strength=options.strength
         )
         distances[str(size)] = distance(sized, weights, (photo, painting), result.image)
-    return {"pair": f"{Path(photo).stem} × {Path(painting).stem}", "distances": distances}
+        bar.update()
+    names = f"{Path(photo).stem} × {Path(painting).stem}"
+    return {"pair": names, "strength": options.strength, "distances": distances}
 
 
 def distance(
     recipe: nstjax.Recipe, weights: Weights, pair: tuple[str, str], image: np.ndarray
 ) -> float:
     """A picture's style loss as a share of the photograph's."""
-    content, style = (nstjax.load_image(path, size=recipe.size).pixels for path in pair)
+    content, style = (
+        nstjax.load_image(path, size=recipe.size, upscale=True).pixels for path in pair
+    )
     objective = jax.jit(nstjax.make_objective(recipe, weights, content, style))
     saved = np.round(255 * image) / np.float32(255)
     found = [objective(pixels)[1]["style_raw"] for pixels in (saved, content)]
     return float(found[0] / found[1])
-
-
-def print_row(result: dict[str, Any]) -> None:
-    """Prints a pair's line, at once."""
-    values = list(result["distances"].values())
-    cells = [result["pair"], *(f"{value:.4f}" for value in values)]
-    print(f"| {' | '.join(cells)} | {max(values) / min(values) - 1:.1%} |", flush=True)
 
 
 if __name__ == "__main__":

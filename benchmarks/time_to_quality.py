@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from measuring import save_json
-from peers import start, tutorial_work
+from peers import peer_versions, start, tutorial_work
 from tqdm import tqdm
 
 import nstjax
@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="at most (default: the recipe's)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args()
+    if options.target is not None and options.json:
+        parser.error("--json is for both sides: leave out --target")
     recipe = override(nstjax.get_recipe("tensorflow-fast"), size=options.size)
     if options.steps is not None:
         recipe = override(recipe, steps=options.steps)
@@ -54,14 +56,14 @@ def main() -> None:
         sys.exit(str(error))
     print(json.dumps(results))
     if options.json:
-        save_json(options.json, results=[results])
+        save_json(options.json, peers=peer_versions(["tensorflow"]), results=[results])
 
 
 def reach(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | str]:
     """Optimises until the target is reached."""
     weights = nstjax.load_weights(recipe.network)
     pictures = [
-        nstjax.load_image(path, size=recipe.size).pixels
+        nstjax.load_image(path, size=recipe.size, upscale=True).pixels
         for path in (options.content, options.style)
     ]
     objective = nstjax.make_objective(recipe, weights, *pictures)
@@ -96,7 +98,7 @@ def reach(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | str]
 def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | str]:
     """Runs the tutorial, and then this script for what it ended with."""
     content, style = (
-        nstjax.load_image(path, size=recipe.size).pixels
+        nstjax.load_image(path, size=recipe.size, upscale=True).pixels
         for path in (options.content, options.style)
     )
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -123,6 +125,7 @@ def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | st
         "size": float(recipe.size),
         "steps": float(recipe.steps),
         "target": target,
+        "tensorflow_steps": TUTORIAL_STEPS,
         "evaluations": found["evaluations"],
         "tensorflow_s": seconds,
         "nstjax_s": ours,

@@ -4,6 +4,7 @@ import numbers
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -91,8 +92,9 @@ def parse_tile(tile: object) -> str | int | None:
         return None
     if tile == "auto":
         return "auto"
-    if isinstance(tile, str) and tile.strip().lstrip("-").isdecimal():
-        tile = int(tile)
+    if isinstance(tile, str):
+        with suppress(ValueError):
+            tile = int(tile)
     if isinstance(tile, bool) or not isinstance(tile, numbers.Integral):
         raise NstjaxError(f"tile is {tile!r}: it must be auto, off, or an even number of rows")
     tile = int(tile)

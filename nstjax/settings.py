@@ -32,7 +32,7 @@ SIDES = ("longest", "shortest", "height")
 STYLE_FITS = ("aspect", "stretch", "width")
 
 _ONE_SIZE: Schedule = ((1.0, 1.0),)
-_MOST_PIXELS = 20_000  # a side; systems end a process that takes too much memory without a word
+MOST_PIXELS = 20_000  # a side; systems end a process that takes too much memory without a word
 TILE_HELP = (
     "auto, off, or an even number of rows to compute at a time: less memory, the same picture"
 )
@@ -169,7 +169,7 @@ class Recipe(ObjectiveSettings):
         512,
         help="the picture's longest side in pixels (keras: its height; gatys-code: its shortest)",
         least=1,
-        most=_MOST_PIXELS,
+        most=MOST_PIXELS,
     )
     upscale: bool = False  # whether `size` may enlarge the content picture
     side: str = setting("longest", choices=SIDES)  # of content and style images, that `size` means
@@ -182,7 +182,7 @@ class Recipe(ObjectiveSettings):
         None,
         help="coarse to fine: from about this size to --size in factors of √2",
         least=1,
-        most=_MOST_PIXELS,
+        most=MOST_PIXELS,
     )
     initial_steps: int | None = setting(
         None,
@@ -191,7 +191,7 @@ class Recipe(ObjectiveSettings):
         most=10**7,
     )
     style_size: int | None = setting(
-        None, help="the style image's longest side (default: --size)", least=1, most=_MOST_PIXELS
+        None, help="the style image's longest side (default: --size)", least=1, most=MOST_PIXELS
     )
     style_scale: float = setting(
         1.0, help="factor on the style image's size: strokes grow with it", least=0.05, most=20
@@ -219,10 +219,10 @@ class Recipe(ObjectiveSettings):
                 f"initial steps is {self.initial_steps} and there is no min size, whose first size "
                 "they are for: give --min-size too, or write --schedule SIZE:STEPS,…"
             )
-        if self.decay == "cosine" and self.min_size is not None:
+        if self.style_size is not None and self.style_fit != "aspect":
             raise NstjaxError(
-                "a cosine decay needs the number of all steps, which min size leaves open: give "
-                "--schedule SIZE:STEPS,… in place of --min-size"
+                f"style size is {self.style_size}, and recipe {self.name} gives the style image "
+                "the content's size: use --style-scale"
             )
         if self.average and self.optimizer == "lbfgs-b":
             raise NstjaxError(
@@ -250,12 +250,21 @@ class Recipe(ObjectiveSettings):
                 f"min size is {min_size} and size is {self.size}: the first size cannot be greater "
                 "than the last; give a smaller --min-size or a greater --size"
             )
+        self.check_large_enough("min size", min_size)
+
+    def check_large_enough(self, setting: str, size: float | int) -> None:
+        """Raises an error for people if a size of a picture is too small for a layer.
+
+        Args:
+            setting: what it comes from.
+            size: of the longest side, in pixels.
+        """
         layers = self.content_layers + self.style_layers
         needed, deepest = max((minimum_size(layer), layer) for layer, _ in layers)
-        if min_size < needed <= self.size:
+        if size < needed <= self.size:
             raise NstjaxError(
-                f"min size is {min_size} and layer {deepest} needs {needed} pixels a side: "
-                f"give --min-size {needed} or more"
+                f"{setting} is {size:g} and layer {deepest} needs {needed} pixels a side: "
+                f"give {needed} or more"
             )
 
 
@@ -291,18 +300,24 @@ def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
         if isinstance(settings.get(name), str):
             settings[name] = parse_layers(settings[name])
     if isinstance(recipe, Recipe):
-        _check_strength(settings)
+        _check_strength(settings, settings.get("strength", recipe.strength))
+        text = settings.get("schedule")
         settings = _with_sizes(recipe, settings)
+        changed = dataclasses.replace(recipe, **settings)
+        if isinstance(text, str):
+            # Where a size comes of a recipe's share, it is left out instead.
+            changed.check_large_enough("a size of the schedule", min(parse_schedule(text)[0])[0])
+        return changed
     return dataclasses.replace(recipe, **settings)
 
 
-def _check_strength(settings: dict[str, Any]) -> None:
+def _check_strength(settings: dict[str, Any], strength: float | None) -> None:
     given = {name for name in ("content_weight", "style_weight") if name in settings}
     given |= {"tv_weight"} if settings.get("tv_weight") else set()  # 0 leaves out the term
-    if given and settings.get("strength") is not None:
+    if given and strength is not None:
         options = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
         raise NstjaxError(
-            f"strength is {settings['strength']}, which decides the terms' weights: leave out "
+            f"strength is {strength}, which decides the terms' weights: leave out "
             f"{options}, or --strength"
         )
 

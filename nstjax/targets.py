@@ -189,4 +189,5 @@ def check_sizes(
         check_size(content[0], content[1], layer)
     for layer, _ in recipe.style_layers:
         for height, width in styles:
-            check_size(height, width, layer)
+            settings = "--style-scale, --style-size or --size"
+            check_size(height, width, layer, what="a style image", settings=settings)

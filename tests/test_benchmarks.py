@@ -130,6 +130,27 @@ def test_performance(tmp_path):
         for photo, seconds in (("a.jpg", 10.0), ("c.jpg", 20.0))
     ]
     (tmp_path / "gallery.json").write_text(json.dumps({**about, "results": gallery}))
+    reached = {"content": "a", "style": "b", "size": 64.0, "target": 12345.6, "ratio": 0.25}
+    reached |= {"tensorflow_s": 40.0, "tensorflow_steps": 1000}
+    reached |= {"nstjax_s": 10.0, "evaluations": 500.0}
+    (tmp_path / "time_to_quality_a.json").write_text(json.dumps({**about, "results": [reached]}))
+    of = {"width": 64, "height": 48, "peak_gb": 1.5, "limit": None}
+    peaks = [
+        {"route": "fast", "status": 0, "asked": "auto", "tile": None} | of,
+        {"route": "pixels", "status": 0, "asked": "auto", "tile": 32} | of | {"limit": "2GB"},
+        {"route": "pixels", "status": 2, "asked": "16", "tile": None} | of,
+    ]
+    (tmp_path / "memory.json").write_text(json.dumps({**about, "results": peaks}))
+    strength = {"pair": "a × b", "strength": 0.5, "distances": {"64": 0.1, "96": 0.11}}
+    random = {**about, "weights": "random", "results": [strength]}
+    (tmp_path / "strength.json").write_text(json.dumps(random))
+    of = {"pair": "a × b", "recipe": "keras", "size": 64}
+    compared = [
+        {**of, "optimizer": "adam", "reached": {"5": 3.0, "9": 1.0}},
+        {**of, "optimizer": "lbfgs", "reached": {"5": 2.0, "9": 1.5}},
+        {**of, "size": 96, "optimizer": "adam", "reached": {"5": 5.0, "9": 4.0}},
+    ]
+    (tmp_path / "optimizers.json").write_text(json.dumps({**about, "results": compared}))
     readme = tmp_path / "README.md"
     readme.write_text(
         "# Title\n<!-- made by benchmarks/performance.py -->\nold\n"
@@ -144,6 +165,18 @@ def test_performance(tmp_path):
     assert "| pixels-8 | 2 s | 4 s (torch) | **0.50** (0.25–0.75, 3 rounds) |" in text
     assert "2 cores, one; jax 1" in text
     assert "| `keras` | 15 s | 1.2 GB | 0.100 | 0.200 | 0.300 | 0.400 |" in text
+    assert (
+        "| a × b, 64 | 1.235e+04 | 40 s (1000 steps) | 10 s (500 evaluations) | **0.25** |" in text
+    )
+    assert "| one pass, `subpixel` | 64×48 | off | 1.50 GB |" in text
+    assert "| pixel route, `tensorflow` | 64×48 | 32, limit 2GB | 1.50 GB |" in text
+    assert "| pixel route, `tensorflow` | 64×48 | 16 | failed |" in text
+    assert "| pair | strength | at 64 | at 96 | spread |" in text
+    assert "| a × b | 0.5 | 0.1000 | 0.1100 | 10.0% |" in text
+    assert "2 cores, one; jax 1; random weights: `benchmarks/strength.py`" in text
+    assert "| a × b, 64 | `keras` | adam | 3 | **1** |" in text
+    assert "| a × b, 64 | `keras` | lbfgs | **2** | 1.5 |" in text
+    assert "| a × b, 96 | `keras` | adam | **5** | **4** |" in text
     assert "Medians over 2 pairs at 64 pixels" in text
 
 
@@ -279,6 +312,20 @@ def test_strength(tmp_path, strength, least, most):
     assert all(least <= value <= most for value in found.values())
     spread = max(found.values()) / min(found.values()) - 1
     assert table[2].endswith(f"| {spread:.1%} |")
+
+
+@pytest.mark.long
+def test_optimizers(tmp_path):
+    for name, seed in (("photo", 1), ("painting", 2)):
+        picture(str(tmp_path / f"{name}.png"), 40, 32, seed=seed)
+    pair = ":".join(str(tmp_path / f"{name}.png") for name in ("photo", "painting"))
+    options = "--recipes lbfgs-b --size 32 --evaluations 3 8"
+    table, data = run_benchmark("optimizers.py", [pair, *options.split()], tmp_path)
+    reached = {result["optimizer"]: result["reached"] for result in data["results"]}
+    assert list(reached) == ["adam", "adam, cosine", "lbfgs", "lbfgs-b"]
+    assert all(totals["8"] < totals["3"] for totals in reached.values())
+    assert reached["lbfgs-b"]["8"] < reached["adam"]["8"]
+    assert len(table) == 2 + len(reached)
 
 
 def test_time_to_quality(assets, tmp_path):

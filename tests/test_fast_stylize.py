@@ -131,6 +131,15 @@ def test_too_small(style_file):
         stylize_fast(np.zeros((40, 15, 3), np.float32), style_file)
 
 
+def test_a_size_that_does_not_fit_is_refused_before_it_is_made(style_file):
+    """As nothing of it is there yet, within no time, and whatever the machine has."""
+    pixels = np.zeros((16, 16, 3), np.float32)
+    with pytest.raises(NstjaxError, match="size is 20001: it must be 1 to 20000"):
+        stylize_fast(pixels, style_file, size=20_001)
+    with pytest.raises(NstjaxError, match="memory limit is 1GB, and a picture of this size needs"):
+        stylize_fast(pixels, style_file, size=20_000, memory_limit="1GB")
+
+
 def test_nearly_the_same_size_compiles_nothing(style_file, rng, compilations):
     style = load_style(style_file)
     paint_pixels(style, rng.random((1, 90, 70, 3), np.float32))

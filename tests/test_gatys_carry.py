@@ -14,6 +14,7 @@ from nstjax.gatys.history import Recorder
 from nstjax.gatys.loop import optimize
 from nstjax.gatys.memory import Tiling
 from nstjax.gatys.stages import Stage
+from nstjax.gatys.steps import rates_of
 from nstjax.objective import prepare
 from nstjax.settings import override
 
@@ -35,12 +36,13 @@ BILINEAR = [
 BILINEAR_SMALLER = [[0.5, -1.375, 2.666667], [1.0, 2.375, -0.333333]]
 
 
-def run_on(recipe, objective, start, steps, **options):
+def run_on(recipe, objective, start, steps, *, begun=0, **options):
     """Optimises one size, in the recipe's tile."""
     shape = start.shape[1:3]
     tiling = Tiling(recipe, [Stage(shape, (shape,), steps)])
     recorder = Recorder(recipe, steps, None)
-    return optimize(tiling, lambda: objective, start, steps=steps, recorder=recorder, **options)
+    options |= {"steps": steps, "rates": rates_of(recipe, begun=begun), "recorder": recorder}
+    return optimize(tiling, lambda: objective, start, **options)
 
 
 def three_channels(values):
@@ -80,13 +82,13 @@ def test_adams_first_step_at_the_next_size(shallow_recipe, shallow_vgg19, inside
     small, large = inputs.picture(16, 24), inputs.picture(24, 32)
     before = carried = start = image = None
     objective = cast(Any, None)
-    for picture, steps in ((small, 3), (large, 1)):
+    for picture, steps, begun in ((small, 3, 0), (large, 1, 3)):
         start = 0.8 * jnp.asarray(picture) + 0.1
         before = carried
         objective = prepare(
             recipe, "caffe", shallow_vgg19.params, picture[:, ::-1], inputs.picture(20, 28)
         )
-        image, carried = run_on(recipe, objective, start, steps, carried=before)
+        image, carried = run_on(recipe, objective, start, steps, carried=before, begun=begun)
     adam, *_ = cast(Any, before)
     assert adam.count == 3
     gradient = np.float64(evaluate_once(*objective, start)[1])

@@ -94,6 +94,7 @@ def test_nothing_is_lost(monkeypatch, pictures, shallow_vgg19, shallow_recipe, o
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices are not the host")
 @pytest.mark.parametrize(("tile", "taken"), [(32, False), (16, True)])
 def test_a_copy_is_kept_where_there_is_a_smaller_tile(
     monkeypatch, pictures, shallow_vgg19, shallow_recipe, tile, taken
@@ -222,6 +223,38 @@ def test_estimates_grow_with_the_tile(shallow_recipe, optimizer):
     estimates = [estimate_bytes(recipe, *sizes, tile) for tile in (None, *TILES)]
     assert estimates == sorted(estimates, reverse=True)
     assert len(set(estimates)) == len(estimates)
+
+
+def test_a_style_larger_than_the_photograph_counts(shallow_recipe):
+    small, large = (512, 512), (4096, 4096)
+    alike, apart = (estimate_bytes(shallow_recipe, small, style, None) for style in (small, large))
+    # Activations of two layers at once, at the least.
+    assert apart - alike > 2 * 64 * 4 * 4096**2 - 2e9
+    held = Tiling(
+        override(shallow_recipe, memory_limit="90GB"), [Stage(small, (large,), 1)], held=7
+    )
+    assert held.plan.estimate == apart + 7 * (jax.default_backend() == "cpu")
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices are not the host")
+def test_estimates_count_the_average_and_the_copies(shallow_recipe):
+    """A copy of each picture of the state, unless there is no smaller tile to go on in."""
+    sizes = (3072, 4096), (3072, 4096)
+    picture = 4 * 3 * 3072 * 4096
+    for tile, pictures in ((32, 2), (16, 1)):
+        with_average, without = (
+            estimate_bytes(override(shallow_recipe, average=average), *sizes, tile)
+            for average in (0.9, 0.0)
+        )
+        assert with_average - without == pytest.approx(pictures * picture, abs=1)
+    sgd, adam = (
+        [
+            estimate_bytes(override(shallow_recipe, optimizer=name), *sizes, tile)
+            for tile in (32, 16)
+        ]
+        for name in ("sgd", "adam")
+    )
+    assert (adam[0] - adam[1]) - (sgd[0] - sgd[1]) == pytest.approx(2 * picture, abs=2)
 
 
 def test_a_resumed_run_keeps_to_its_tile(shallow_recipe):

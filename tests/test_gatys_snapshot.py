@@ -34,6 +34,11 @@ def rates(optimizer):
     return {"optimizer": optimizer, "learning_rate": 3e-3 if optimizer == "sgd" else 0.02}
 
 
+def test_what_to_resume_from_must_be_said():
+    with pytest.raises(NstjaxError, match="nothing to resume from: give snapshot=FILE"):
+        stylize(CONTENT, STYLE, resume=True)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("stop", [0, 3, 5, 6, 9, STEPS])
 def test_the_same_bits(run, optimizer, stop):

@@ -47,7 +47,6 @@ def test_the_content_gets_the_size_asked_for(shape, settings, expected):
         ({"side": "shortest"}, (128, 64)),
         ({"style_fit": "stretch"}, (48, 64)),
         ({"style_fit": "width"}, (128, 64)),
-        ({"style_fit": "width", "style_size": 10}, (128, 64)),
         ({"style_scale": 0.75}, (48, 24)),
         ({"style_size": 100, "style_scale": 0.75}, (75, 38)),
         ({"style_fit": "stretch", "style_scale": 2.0}, (96, 128)),
@@ -117,8 +116,16 @@ def test_sizes_too_small_for_the_network_are_left_out():
     assert sizes_and_steps(thin, schedule="16:1,30:2,40:3,64:4") == [(40, 6), (64, 4)]
     # Nor does a painting have to be large enough before the end.
     assert [stage.style for stage in stages(SQUARE, (8, 128), schedule="64:1,256:1")] == [(16, 256)]
-    with pytest.raises(NstjaxError, match="16×8 pixels is too small"):
+    with pytest.raises(NstjaxError, match="a picture of 16×8 pixels is too small"):
         stages(thin, size=16)
+    with pytest.raises(NstjaxError, match=r"a style image of 8×8 pixels .* --style-size or --size"):
+        stages(SQUARE, SQUARE, size=64, style_size=8)
+
+
+@pytest.mark.parametrize("settings", [{"schedule": "25000:1,256:9"}, {"style_scale": 20.0}])
+def test_sizes_that_no_machine_holds(settings):
+    with pytest.raises(NstjaxError, match=r"more than 20000 pixels a side: use a smaller --s"):
+        stages(SQUARE, SQUARE, **({"size": 1024} | settings))
 
 
 def test_each_of_several_styles_gets_its_size_by_the_same_rules():

@@ -8,6 +8,7 @@ from golden import inputs
 
 from nstjax.gatys.chunk import evaluate_once, run_chunk
 from nstjax.gatys.steps import first_state, rates_of
+from nstjax.gatys.stylize import stylize
 from nstjax.objective import TERMS, Inputs, Targets, structure_of, weights_of
 from nstjax.settings import override
 from nstjax.targets import content_targets, style_targets
@@ -28,13 +29,13 @@ def problem(recipe, weights):
     return structure, Inputs(weights.params, targets, weights_of(recipe))
 
 
-def states_of(recipe, weights, steps):
+def states_of(recipe, weights, count, **plan):
     """The state after each step, the evaluated start first, as NumPy arrays."""
     structure, numbers = problem(recipe, weights)
-    rates = rates_of(recipe)
+    rates = rates_of(recipe, **plan)
     state = first_state(recipe, jnp.asarray(IMAGE) * recipe.pixel_range, rates)
     states = []
-    for _ in range(steps + 1):
+    for _ in range(count + 1):
         state, records = run_chunk(
             structure, recipe.optimizer, recipe.history_size, numbers, rates, state, jnp.int32(1)
         )
@@ -120,16 +121,36 @@ def test_sgd_with_decay(shallow_recipe, shallow_vgg19):
     assert x.min() < 0
 
 
-def test_sgd_with_cosine_decay(shallow_recipe, shallow_vgg19):
-    """From the whole rate to none after the run's last step."""
+@pytest.mark.parametrize("begun", [0, 2])
+def test_sgd_with_cosine_decay(shallow_recipe, shallow_vgg19, begun):
+    """From the whole rate to none after the run's last step, of which some are another size's."""
     recipe = override(
-        shallow_recipe, optimizer="sgd", learning_rate=0.05, decay="cosine", steps=4, clip=False
+        shallow_recipe, optimizer="sgd", learning_rate=0.05, decay="cosine", steps=9, clip=False
     )
-    states = states_of(recipe, shallow_vgg19, 5)
+    states = states_of(recipe, shallow_vgg19, 5 - begun, begun=begun, steps=4)
     x = np.float64(IMAGE)
-    for t, share in enumerate([1, 0.853553, 0.5, 0.146447, 0]):
+    for t, share in enumerate([1, 0.853553, 0.5, 0.146447, 0][begun:]):
         x = x - 0.05 * share * states[t].gradient
         np.testing.assert_allclose(states[t + 1].image, x, atol=1e-5)
+
+
+def test_the_cosine_falls_over_all_sizes(monkeypatch, shallow_recipe, shallow_vgg19):
+    """With their planned steps, also after a size that ended early."""
+    found = []
+
+    def watched(*arguments):
+        rates = arguments[4]
+        found.append((int(rates.begun), int(rates.cosine_steps)))
+        return run_chunk(*arguments)
+
+    monkeypatch.setattr("nstjax.gatys.loop.run_chunk", watched)
+    recipe = override(
+        shallow_recipe, optimizer="sgd", decay="cosine", learning_rate=1e-3, size=32, min_size=16
+    )
+    settings = {"steps": 12, "initial_steps": 30, "tolerance": 0.999}
+    result = stylize(IMAGE, IMAGE, recipe=recipe, weights=shallow_vgg19, upscale=True, **settings)
+    assert result.settings["steps_done"] < 54
+    assert list(dict.fromkeys(found)) == [(0, 54), (30, 54), (42, 54)]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs"])

@@ -209,6 +209,8 @@ def test_weights_beside_a_strength(weights, leave_out):
     message = rf"strength is 0.5, which decides the terms' weights: leave out {leave_out}, or --st"
     with pytest.raises(NstjaxError, match=message):
         override(get_recipe("tensorflow"), strength=0.5, **weights)
+    with pytest.raises(NstjaxError, match=message):  # also one after the other
+        override(override(get_recipe("tensorflow"), strength=0.5), **weights)
 
 
 def test_no_total_variation_beside_a_strength():

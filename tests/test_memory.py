@@ -8,7 +8,7 @@ from nstjax.errors import NstjaxError
 from nstjax.memory import choose_tile, parse_size, parse_tile, room
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
-from nstjax.vgg.memory import gradient_bytes
+from nstjax.vgg.memory import forward_bytes, gradient_bytes
 
 # 1 GB and 10 MB a row; 5 GB untiled.
 MADE_UP = {None: 5_000_000_000, 128: 2_280_000_000, 64: 1_640_000_000, 32: 1_320_000_000}
@@ -80,7 +80,7 @@ def test_numbers_of_rows():
     assert type(parse_tile(np.int64(64))) is int
 
 
-@pytest.mark.parametrize("tile", ["big", "6.5", 6.5, True, [16]])
+@pytest.mark.parametrize("tile", ["big", "6.5", 6.5, True, [16], "--64", "9" * 5000])
 def test_what_is_no_tile(tile):
     with pytest.raises(NstjaxError, match="it must be auto, off, or an even number of rows"):
         parse_tile(tile)
@@ -133,4 +133,22 @@ def test_the_gradients_estimate(width, height, tile, measured):
     recipe = get_recipe("tensorflow")
     layers = tuple(name for name, _ in recipe.content_layers + recipe.style_layers)
     estimate = gradient_bytes(recipe.network, layers, height, width, tile) / 1e9
+    assert 0.95 * measured < estimate < 1.25 * measured + 0.04
+
+
+# Side, tile and GB of temporary memory of measuring a style image for the default recipe, likewise.
+MEASURED_FORWARD = [
+    (512, None, 0.204),
+    (1024, None, 0.808),
+    (1024, 16, 0.129),
+    (1024, 64, 0.204),
+    (2048, 16, 0.457),
+]
+
+
+@pytest.mark.parametrize(("side", "tile", "measured"), MEASURED_FORWARD)
+def test_the_estimate_of_measuring_a_style(side, tile, measured):
+    recipe = get_recipe("nstjax")
+    layers = tuple(name for name, _ in recipe.style_layers)
+    estimate = forward_bytes(recipe.network, layers, side, side, tile) / 1e9
     assert 0.95 * measured < estimate < 1.25 * measured + 0.04

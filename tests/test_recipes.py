@@ -259,11 +259,6 @@ def test_names_suggest_the_nearest(setting, value, message):
         override(get_recipe("tensorflow"), **{setting: value})
 
 
-def test_a_cosine_needs_the_number_of_all_steps():
-    with pytest.raises(NstjaxError, match="give --schedule SIZE:STEPS"):
-        override(get_recipe("tensorflow-fast"), min_size=128)
-
-
 AT_LEAST_ZERO = ("content_weight", "style_weight", "tv_weight", "noise_std", "epsilon")
 ABOVE_ZERO = (
     *("learning_rate", "input_range", "pixel_range", "decay_rate", "evaluations_per_step"),
@@ -398,8 +393,13 @@ def test_sizes_that_are_given(recipe, settings, expected):
         ({"min_size": 600}, "min size is 600 and size is 512: .*smaller --min-size"),
         (
             {"min_size": 15},
-            "min size is 15 and layer block5_conv2 needs 16 pixels a side: give --m",
+            "min size is 15 and layer block5_conv2 needs 16 pixels a side: give 16",
         ),
+        (
+            {"schedule": "8:500,256:100"},
+            "a size of the schedule is 8 and layer block5_conv2 needs 16 pixels a side: give 16",
+        ),
+        ({"style_size": 9, "style_fit": "width"}, "style size is 9, and .* use --style-scale"),
         ({"initial_steps": 5}, "initial steps is 5 and there is no min size.*--min-size"),
         ({"average": 0.9, "optimizer": "lbfgs-b"}, "average is 0.9, and SciPy's .*--average 0"),
     ],

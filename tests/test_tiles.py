@@ -31,6 +31,12 @@ FORMS = {
         "content_layers": "relu2_2",
         "style_layers": "relu1_1,relu2_1,pool2",
     },
+    "wasserstein, max": {
+        "style_loss": "wasserstein2",
+        "first_padding": "replicate",
+        "content_layers": "relu2_2",
+        "style_layers": "relu1_1,relu2_1,pool2",
+    },
     "wasserstein, l2": {
         "pooling": "l2-scaled",
         "style_loss": "wasserstein2",

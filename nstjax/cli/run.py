@@ -23,7 +23,6 @@ from nstjax.gatys import (
     StylizeResult,
     load_init,
     run_settings,
-    stages_of,
     stylize,
 )
 from nstjax.images import (
@@ -90,13 +89,13 @@ def stylize_one(
     init = load_init(recipe) if outputs.save_every or before else None
     shares = checked_style_weights(len(styles), style_weights)
 
-    def settings(recipe: Recipe, step: int, *, complete: bool) -> dict[str, Any]:
+    def settings(recipe: Recipe, step: int, *, complete: bool = False) -> dict[str, Any]:
         inputs = photograph, styles, shares, init
         return run_settings(recipe, weights, *inputs, step, complete=complete)
 
     snapshot = resume_file(outputs.picture)
     if before and not snapshot.exists():
-        whole = settings(recipe, _steps_of(recipe, photograph, *styles), complete=True)
+        whole = settings(recipe, recipe.steps, complete=True)
         if (found := find_finished(before, whole, outputs.bits)) is not None:
             if not quiet:
                 print(f"{found}: made before, of the same pictures with the same settings")
@@ -171,12 +170,6 @@ def paint_one(
     return Ended(problem=problem)
 
 
-def _steps_of(recipe: Recipe, *pictures: Picture) -> int:
-    """The steps of all sizes together, given the photograph and the paintings."""
-    stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in pictures))
-    return sum(stage.steps for stage in stages)
-
-
 def _divergence(name: str, result: StylizeResult, saved: Path) -> list[str]:
     if not result.stopped or math.isfinite(result.history[-1]["total"]):
         return []
@@ -248,7 +241,7 @@ class _Monitor:
         every = self.outputs.save_every
         if every and progress.step and progress.step % every == 0:
             try:
-                settings = self.settings(progress.recipe, progress.step, complete=False) | _KEPT
+                settings = self.settings(progress.recipe, progress.step) | _KEPT
                 path = self.outputs.snapshot(progress.step)
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot

@@ -26,6 +26,7 @@ from nstjax.images import (
 )
 from nstjax.memory import Plan, choose_tile, is_out_of_memory, parse_limit, parse_tile
 from nstjax.provenance import made_with
+from nstjax.settings import MOST_PIXELS
 
 # Pictures of nearly the same size share one compiled program: sides are rounded up to this.
 _MULTIPLE = 32
@@ -129,20 +130,17 @@ def stylize_fast(
         "content": describe_input(picture),
         "style": {"name": style.file, "sha256": style.sha256, "of": "file"},
     }
-    if size is not None:
-        height, width = picture.pixels.shape[1:3]
-        shape = fit_size(height, width, size, upscale=True)
-        alpha = picture.alpha
-        picture = Picture(
-            resize_image(picture.pixels, *shape),
-            None if alpha is None else resize_image(alpha, *shape),
-            picture.name,
-        )
-    plan = choose_tile(
-        partial(estimate_bytes, style.architecture, *picture.pixels.shape[1:3]),
-        tile,
-        candidates=TILES,
-        limit=memory_limit,
+    if size is not None and size > MOST_PIXELS:
+        raise NstjaxError(f"size is {size}: it must be 1 to {MOST_PIXELS}")
+    height, width = picture.pixels.shape[1:3]
+    shape = (height, width) if size is None else fit_size(height, width, size, upscale=True)
+    estimate = partial(estimate_bytes, style.architecture, *shape)
+    plan = choose_tile(estimate, tile, candidates=TILES, limit=memory_limit)
+    alpha = picture.alpha
+    picture = Picture(
+        resize_image(picture.pixels, *shape),
+        None if alpha is None else resize_image(alpha, *shape),
+        picture.name,
     )
     image, plan = _paint_within(plan, style, picture.pixels)
     settings = {

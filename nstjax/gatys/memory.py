@@ -11,7 +11,7 @@ from nstjax.memory import Plan, choose_tile, device_memory, is_out_of_memory
 from nstjax.settings import Recipe
 from nstjax.structure import Inputs, Structure
 from nstjax.vgg.layers import CHANNELS, kernel_shapes, minimum_size
-from nstjax.vgg.memory import gradient_bytes
+from nstjax.vgg.memory import forward_bytes, gradient_bytes
 
 # Even, and four of them so that each takes clearly less than the one before. A tile of the whole
 # height, which only computes each block again for its gradient, takes no less than no tile: 4 to
@@ -23,8 +23,8 @@ _FLOAT = 4
 _PROCESS = 0.65e9
 # Kernels are also there as Winograd's algorithm takes them, forward and back: 36 numbers for 9.
 _TRANSFORMED = 9
-# Pictures of the content's size that the host holds: as read, resized, to start from, to report.
-_HOST_PICTURES = 4
+# Pictures of the content's size that the host holds: resized, to start from, to report.
+_HOST_PICTURES = 3
 # SciPy's L-BFGS-B computes in float64: pictures besides the two of each pair it remembers.
 _SCIPY_PICTURES = 14
 
@@ -47,18 +47,22 @@ class Tiling:
         recipe: Recipe,
         stages: Sequence[Stage],
         tell: Callable[[str], object] = lambda message: None,
+        *,
+        held: int = 0,
     ):
         """Decides on the tile.
 
         Args:
             recipe: the settings.
             stages: the sizes that the run goes through.
+            held: bytes of the pictures as they were read, which the host holds all the time.
             tell: called with a message where the run goes on in smaller tiles.
 
         Raises:
             NstjaxError: if the recipe's limit is too small; it names the smallest that is not.
         """
         self._recipe, self._stages, self._tell = recipe, stages, tell
+        self._held = held if device_memory() is None else 0
         limit = recipe.memory_limit
         self.plan = choose_tile(self._estimate, recipe.tile, candidates=TILES, limit=limit)
 
@@ -70,7 +74,7 @@ class Tiling:
     @property
     def smaller(self) -> list[int]:
         """The tiles that a run can go on in where memory proves to be short, the largest first."""
-        return [tile for tile in TILES if self.plan.tile is None or tile < self.plan.tile]
+        return smaller_tiles(self.plan.tile)
 
     def keep_to(self, tile: int | None) -> None:
         """Takes the tile of a run that is resumed, where the settings leave room for it."""
@@ -104,15 +108,22 @@ class Tiling:
         return dataclasses.replace(self.plan, tile=tile, estimate=self._estimate(tile))
 
     def _estimate(self, tile: int | None) -> int:
-        return max(
+        return self._held + max(
             estimate_bytes(self._recipe, stage.content, stage.style, tile) for stage in self._stages
         )
+
+
+def smaller_tiles(tile: int | None) -> list[int]:
+    """The tiles that are smaller than one, the largest first; None is the whole picture."""
+    return [smaller for smaller in TILES if tile is None or smaller < tile]
 
 
 def estimate_bytes(
     recipe: Recipe, content: tuple[int, int], style: tuple[int, int], tile: int | None
 ) -> int:
     """Estimates the most memory that a run takes: of the device or, on a CPU, of the process.
+
+    Of a process without the pictures as they were read, which may be of any size.
 
     Args:
         recipe: the settings.
@@ -130,8 +141,12 @@ def estimate_bytes(
         for layer, _ in recipe.content_layers
     )
     gradient = gradient_bytes(recipe.network, layers, *content, tile)
+    style_layers = tuple(name for name, _ in recipe.style_layers)
+    measuring = forward_bytes(recipe.network, style_layers, *style, tile)
     host = device_memory() is None
-    total = gradient + activations + _optimizer_pictures(recipe, host, tile) * picture
+    total = (
+        max(gradient, measuring) + activations + _optimizer_pictures(recipe, host, tile) * picture
+    )
     total += _kernel_bytes(recipe.network, layers) * (_TRANSFORMED if host else 1)
     if host:
         total += _PROCESS + _HOST_PICTURES * picture + 3 * style_picture
@@ -146,7 +161,7 @@ def _optimizer_pictures(recipe: Recipe, host: bool, tile: int | None) -> int:
     if recipe.optimizer == "lbfgs-b":
         return 2 + 2 * host * (_SCIPY_PICTURES + 2 * recipe.history_size)
     average = int(recipe.average > 0)
-    copied = host and tile != TILES[-1]
+    copied = host and bool(smaller_tiles(tile))
     if recipe.optimizer == "lbfgs":
         return 9 + 2 * recipe.history_size + average + copied
     return ({"sgd": 2, "adam": 4}[recipe.optimizer] + average) * (1 + copied)

@@ -17,6 +17,7 @@ from nstjax.gatys.memory import Tiling
 from nstjax.gatys.snapshot import Snapshot, Snapshots
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.start import start_image
+from nstjax.gatys.steps import rates_of
 from nstjax.gatys.strength import calibrated, is_steered, steered, units_of, with_weights
 from nstjax.images import Picture, resize_image
 from nstjax.objective import network_params, prepare
@@ -68,7 +69,9 @@ def run_stages(
         first, image, state = _where(tiling.recipe, resumed)
         tiling.keep_to(resumed.tile)
     recorder.recipe = tiling.recipe
-    if tiling.plan.tile is not None:
+    if resumed is not None and tiling.plan.estimate > tiling.plan.room:
+        tell(f"computing {tiling.plan}, as before; should the system end it, add --tile 16")
+    elif tiling.plan.tile is not None:
         tell(f"computing {tiling.plan}")
     recipe = tiling.recipe
     params = network_params(recipe, weights)
@@ -187,27 +190,38 @@ class _Run:
         self.tiling.run(objective)
         if not self._is_round(number + 1):
             self.compile(number + 1)
-        if image is None:
-            content, styles = self._pictures(stage)
-            preprocessing = self.weights.preprocessing
-            image = start_image(self.tiling.recipe, content, styles[0], preprocessing, self.init)
-            del content, styles
-        else:
-            image = resize_image(to_picture(image), *stage.content)
-        # Not kept beyond this call: it is the optimiser's from here on.
-        (state, self.state), (carried, self.carried) = (self.state, None), (self.carried, None)
+        begun, all_steps = (
+            sum(s.steps for s in some) for some in (self.stages[:number], self.stages)
+        )
         image, self.carried = optimize(
             self.tiling,
             objective,
-            jnp.asarray(image, jnp.float32),
+            self._start(stage, image),
             steps=self.recorder.stage_began + stage.steps - self.recorder.steps_done,
+            rates=rates_of(self.tiling.recipe, begun=begun, steps=all_steps),
             recorder=self.recorder,
             every=self.every,
-            carried=carried,
+            carried=self._take("carried"),
             snapshots=self.snapshots,
-            resumed=state,
+            resumed=self._take("state"),
         )
         return image
+
+    def _take(self, name: str) -> Any:
+        """Hands over what is the optimiser's from here on, and is not kept beside it."""
+        value = getattr(self, name)
+        setattr(self, name, None)
+        return value
+
+    def _start(self, stage: Stage, image: Any) -> Array:
+        """What a stage starts from, given the picture of the one before."""
+        if image is None:
+            content, styles = self._pictures(stage)
+            preprocessing = self.weights.preprocessing
+            start = start_image(self.tiling.recipe, content, styles[0], preprocessing, self.init)
+        else:
+            start = resize_image(to_picture(image), *stage.content)
+        return jnp.asarray(start, jnp.float32)
 
     def _objective(self, stage: Stage) -> tuple[Structure, Inputs]:
         """The objective of a stage, in the tiles that are in use."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from nstjax.errors import NstjaxError
 from nstjax.images import fit_size
-from nstjax.settings import Recipe
+from nstjax.settings import MOST_PIXELS, Recipe
 from nstjax.targets import check_sizes
 
 Shape = tuple[int, int]
@@ -49,7 +49,8 @@ def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
         The stages, at least one.
 
     Raises:
-        NstjaxError: if a picture is too small for a layer at the last size.
+        NstjaxError: if a picture is too small for a layer at the last size, or too large for any
+            machine at one of them.
     """
     if recipe.min_size is None:
         planned = _scheduled(recipe)
@@ -61,6 +62,7 @@ def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
         shape = _content_shape(recipe, content, share)
         style_shapes = tuple(_style_shape(recipe, style, shape, share) for style in styles)
         stage = Stage(shape, style_shapes, steps + waiting)
+        _check_not_huge(stage)
         try:
             check_sizes(recipe, stage.content, *stage.styles)
         except NstjaxError:
@@ -73,6 +75,17 @@ def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
     if recipe.initial_steps is not None:
         stages[0] = stages[0]._replace(steps=recipe.initial_steps)
     return stages
+
+
+def _check_not_huge(stage: Stage) -> None:
+    shapes = {"picture": stage.content, "style image": stage.style}
+    settings = {"picture": "--size or --schedule", "style image": "--style-size or --style-scale"}
+    for name, (height, width) in shapes.items():
+        if max(height, width) > MOST_PIXELS:
+            raise NstjaxError(
+                f"the {name} would have {width}×{height}, more than {MOST_PIXELS} pixels a side: "
+                f"use a smaller {settings[name]}"
+            )
 
 
 def _scheduled(recipe: Recipe) -> list[tuple[float, int]]:

@@ -16,7 +16,8 @@ from nstjax.settings import Recipe
 class Rates(NamedTuple):
     """The numbers of an optimiser, all traced. See `Recipe` for their meaning.
 
-    The rate has fallen to 0 after `cosine_steps`; where it does not fall so, they are infinite.
+    Of the steps of the whole run `begun` are planned before this size. The rate has fallen to 0
+    after `cosine_steps`; where it does not fall so, they are infinite.
     """
 
     learning_rate: Array
@@ -27,6 +28,7 @@ class Rates(NamedTuple):
     decay_rate: Array
     decay_steps: Array
     cosine_steps: Array
+    begun: Array
     lower: Array
     upper: Array
     average: Array
@@ -60,11 +62,22 @@ class State(NamedTuple):
 Total = Callable[[tuple[Array, Terms]], Array]
 
 
-def rates_of(recipe: Recipe) -> Rates:
-    """Picks an optimiser's numbers out of a recipe."""
+def rates_of(recipe: Recipe, *, begun: int = 0, steps: int | None = None) -> Rates:
+    """Picks an optimiser's numbers out of a recipe.
+
+    Args:
+        recipe: the settings.
+        begun: steps of the run that are planned before this size.
+        steps: of the whole run; None: the recipe's.
+
+    Returns:
+        The numbers.
+    """
     clip = recipe.clip
+    steps = recipe.steps if steps is None else steps
     values = {name: getattr(recipe, name) for name in Rates._fields if hasattr(recipe, name)}
-    values["cosine_steps"] = max(1, recipe.steps) if recipe.decay == "cosine" else jnp.inf
+    values["begun"] = begun
+    values["cosine_steps"] = max(1, steps) if recipe.decay == "cosine" else jnp.inf
     values |= {"lower": 0.0 if clip else -jnp.inf, "upper": recipe.pixel_range if clip else jnp.inf}
     return Rates(**{name: jnp.float32(value) for name, value in values.items()})
 
@@ -74,24 +87,23 @@ def _adam(rates: Rates, count: Array) -> optax.GradientTransformation:
     # larger epsilon.
     correction = jnp.sqrt(1 - rates.beta2 ** (count + 1.0))
     epsilon = rates.epsilon / jnp.where(rates.epsilon_inside > 0, correction, 1.0)
-    return optax.chain(
-        optax.scale_by_adam(rates.beta1, rates.beta2, epsilon),  # pyright: ignore[reportArgumentType]
-        _descend(rates, count),
-    )
+    return optax.scale_by_adam(rates.beta1, rates.beta2, epsilon)  # pyright: ignore[reportArgumentType]
 
 
-def _sgd(rates: Rates, count: Array) -> optax.GradientTransformation:
-    return optax.chain(optax.identity(), _descend(rates, count))
-
-
-def _descend(rates: Rates, count: Array) -> optax.GradientTransformation:
-    exponential = rates.decay_rate ** (count / rates.decay_steps)
-    cosine = (1 + jnp.cos(jnp.pi * jnp.minimum(count / rates.cosine_steps, 1))) / 2
+def _descend(rates: Rates, step: Array) -> optax.GradientTransformation:
+    done = rates.begun + step
+    exponential = rates.decay_rate ** (done / rates.decay_steps)
+    cosine = (1 + jnp.cos(jnp.pi * jnp.minimum(done / rates.cosine_steps, 1))) / 2
     decay = exponential * cosine
     return optax.scale(-rates.learning_rate * decay)  # pyright: ignore[reportArgumentType]
 
 
-_FIRST_ORDER = {"adam": _adam, "sgd": _sgd}
+def _first_order(
+    optimizer: str, rates: Rates, step: Array, count: Array
+) -> optax.GradientTransformation:
+    """Adam or SGD at a step of a size; `count` is Adam's own, which goes on over sizes."""
+    direction = optax.identity() if optimizer == "sgd" else _adam(rates, count)
+    return optax.chain(direction, _descend(rates, step))
 
 
 def _first_order_step(
@@ -197,10 +209,9 @@ def step_function(
         return partial(_lbfgs_step, _lbfgs(history_size), total_of_variables, weights)
 
     def step(state: State) -> State:
-        # Adam's own count goes on from one size to the next.
         count = state.step if optimizer == "sgd" else cast(Any, state.opt_state)[0].count
-        first_order = _FIRST_ORDER[optimizer](rates, count)
-        return _first_order_step(first_order, total_of_variables, weights, rates, state)
+        transformation = _first_order(optimizer, rates, state.step, count)
+        return _first_order_step(transformation, total_of_variables, weights, rates, state)
 
     return step
 
@@ -250,7 +261,7 @@ def _first_state(
     if optimizer == "lbfgs":
         opt_state = _lbfgs(history_size).init((image, zeros))
     else:
-        opt_state = _FIRST_ORDER[optimizer](rates, jnp.int32(0)).init(image)
+        opt_state = _first_order(optimizer, rates, jnp.int32(0), jnp.int32(0)).init(image)
     state = State(
         image=image,
         total=jnp.float32(0),

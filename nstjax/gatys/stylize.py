@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nstjax.errors import NstjaxError
 from nstjax.gatys.history import Callback, History, Recorder
 from nstjax.gatys.memory import Tiling
 from nstjax.gatys.run import run_stages
@@ -72,7 +73,7 @@ def stylize(
         recipe: a name from `nstjax.RECIPES`, or a `Recipe`.
         weights: as `nstjax.load_weights` returns them, which saves loading them again for each of
             several pictures; or the path of a weights file.
-        callback: called about twice a second with a `Progress`; returning True ends the run with
+        callback: called about once a second with a `Progress`; returning True ends the run with
             the picture so far, enlarged where the recipe had not come to its full size.
         callback_every: also calls at all multiples of this number of steps.
         snapshot: a file that is written every so often, and when the callback ends the run. It
@@ -89,8 +90,8 @@ def stylize(
 
     Raises:
         NstjaxError: if a picture cannot be read or is too small, a setting or the paintings'
-            weights are not valid, there are no weights of the network, or the snapshot is damaged
-            or of another run.
+            weights are not valid, there are no weights of the network, or the snapshot is damaged,
+            of another run, or not named.
 
     Example:
         result = nstjax.stylize("photo.jpg", "painting.jpg", size=512, steps=500)
@@ -98,6 +99,8 @@ def stylize(
     """
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     recipe = override(recipe, **settings)
+    if resume and snapshot is None:
+        raise NstjaxError("there is nothing to resume from: give snapshot=FILE")
     style_weights = checked_style_weights(len(several(style)), style_weights)
     photograph, *paintings = (_load(source) for source in (content, *several(style)))
     init = load_init(recipe)
@@ -112,7 +115,8 @@ def stylize(
         identity = identity_of(recipe, weights, pixels, style_pixels, style_weights, init)
         snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
         resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
-    tiling = Tiling(recipe, stages, tell)
+    held = sum(array.nbytes for array in (pixels, *style_pixels))
+    tiling = Tiling(recipe, stages, tell, held=held)
     picture = run_stages(
         tiling,
         weights,
@@ -178,7 +182,7 @@ def run_settings(
         style_weights: one for each.
         init: the picture that `recipe.init` names, None where it names none.
         step: the steps that were done.
-        complete: whether the run ended by itself, be it before its last step by its tolerance.
+        complete: whether the run ended by itself, be it before its last step.
 
     Returns:
         What JSON can hold.

@@ -1,4 +1,4 @@
-"""How much memory the gradient of what is wanted of a network's activations takes."""
+"""How much memory it takes to compute what is wanted of a network's activations."""
 
 from nstjax.vgg.layers import CHANNELS, minimum_size
 from nstjax.vgg.tiles import blocks_of, rows_of_block
@@ -7,6 +7,8 @@ _FLOAT = 4
 # Of the activations that are kept for a gradient, how many times as much is there besides: their
 # own gradients, and padded copies. Of a tile's, likewise. By the fit in tests/test_memory.py.
 _UNTILED, _TILED = 1.35, 1.6
+# Without a gradient: a layer's input, the same padded, and its output. Measured at 512² to 2048².
+_FORWARD = 3
 # Where Winograd's algorithm computes with a strip.
 _STRIPS = 40e6
 
@@ -44,6 +46,34 @@ def gradient_bytes(
         made = _bytes(names[-1], height, width) if names[-1].endswith("pool") else 0
         most = max(most, kept + 2 * given + made + _TILED * tile)
         kept, given = kept + given, made
+    return int(most + _STRIPS)
+
+
+def forward_bytes(
+    network: str, layers: tuple[str, ...], height: int, width: int, rows: int | None
+) -> int:
+    """Estimates what `summarize_features` takes where only sums are kept, and no gradient is asked.
+
+    Args:
+        network: `"vgg16"` or `"vgg19"`.
+        layers: names of the activations.
+        height: of the picture, in pixels.
+        width: likewise.
+        rows: of a tile; None: all at once.
+
+    Returns:
+        Bytes, for float32, the picture's own included.
+    """
+    given, most = _FLOAT * 3 * height * width, 0
+    for names in blocks_of(network, layers):
+        own_rows = rows_of_block(names[0], rows)
+        scale = minimum_size(names[0])
+        tiled = 0 < own_rows < height // scale
+        computed = (own_rows + 2 * len(names)) * scale if tiled else height
+        largest = max(_bytes(name, computed, width) for name in names)
+        made = _bytes(names[-1], height, width) if names[-1].endswith("pool") else 0
+        most = max(most, given + tiled * made + _FORWARD * largest)
+        given = made
     return int(most + _STRIPS)
 
 

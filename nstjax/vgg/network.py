@@ -196,13 +196,17 @@ def _replicate_border(x: Array, inside: Array | None) -> Array:
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
 
 
-def check_size(height: int, width: int, layer: str) -> None:
+def check_size(
+    height: int, width: int, layer: str, *, what: str = "a picture", settings: str = "--size"
+) -> None:
     """Raises an error for people if a picture is too small, or not the right size, for a layer.
 
     Args:
         height: of the picture, in pixels.
         width: likewise.
         layer: a name from `layer_names`.
+        what: what the message calls the picture.
+        settings: what makes it larger.
 
     Raises:
         NstjaxError: if it is.
@@ -214,6 +218,7 @@ def check_size(height: int, width: int, layer: str) -> None:
         )
     if min(height, width) < needed:
         raise NstjaxError(
-            f"a picture of {width}×{height} pixels is too small for layer {layer}, which needs "
-            f"{needed} pixels a side: use a larger picture or --size, or leave out deeper layers"
+            f"{what} of {width}×{height} pixels is too small for layer {layer}, which needs "
+            f"{needed} pixels a side: use a larger picture or {settings}, or leave out deeper "
+            "layers"
         )
