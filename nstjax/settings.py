@@ -250,21 +250,22 @@ class Recipe(ObjectiveSettings):
                 f"min size is {min_size} and size is {self.size}: the first size cannot be greater "
                 "than the last; give a smaller --min-size or a greater --size"
             )
-        self.check_large_enough("min size", min_size)
+        self.check_large_enough("min size", min_size, "--min-size")
 
-    def check_large_enough(self, setting: str, size: float | int) -> None:
+    def check_large_enough(self, setting: str, size: float | int, give: str) -> None:
         """Raises an error for people if a size of a picture is too small for a layer.
 
         Args:
             setting: what it comes from.
             size: of the longest side, in pixels.
+            give: how the message asks for a larger one.
         """
         layers = self.content_layers + self.style_layers
         needed, deepest = max((minimum_size(layer), layer) for layer, _ in layers)
         if size < needed <= self.size:
             raise NstjaxError(
                 f"{setting} is {size:g} and layer {deepest} needs {needed} pixels a side: "
-                f"give {needed} or more"
+                f"give {give} {needed} or more"
             )
 
 
@@ -306,7 +307,9 @@ def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
         changed = dataclasses.replace(recipe, **settings)
         if isinstance(text, str):
             # Where a size comes of a recipe's share, it is left out instead.
-            changed.check_large_enough("a size of the schedule", min(parse_schedule(text)[0])[0])
+            sizes = [size for size, _ in changed.schedule]
+            smallest = min(sizes) * changed.size / sizes[-1]
+            changed.check_large_enough("a size of the schedule", smallest, "sizes of")
         return changed
     return dataclasses.replace(recipe, **settings)
 

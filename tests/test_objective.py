@@ -209,7 +209,7 @@ def test_weights_of_styles_that_do_not_fit(shallow_vgg19, styles, weights, messa
 
 def test_one_of_several_styles_is_too_small(shallow_vgg19):
     content, style = jnp.asarray(CONTENT), jnp.asarray(STYLE)
-    with pytest.raises(NstjaxError, match="a picture of 9×1 pixels is too small"):
+    with pytest.raises(NstjaxError, match="a style image of 9×1 pixels is too small"):
         make_objective(SHALLOW, shallow_vgg19, content, [style, style[:, :1, :9]])
 
 
@@ -258,6 +258,6 @@ def test_changing_a_number_compiles_nothing(shallow_vgg19, compilations):
 def test_pictures_that_are_too_small(shallow_vgg19, content, style):
     pictures = (jnp.zeros((1, *size, 3)) for size in (content, style))
     with pytest.raises(
-        NstjaxError, match=r"a picture of \d×\d pixels is too small for layer block2"
+        NstjaxError, match=r"a (picture|style image) of \d×\d pixels is too small for layer block2"
     ):
         make_objective(SHALLOW, shallow_vgg19, *pictures)

@@ -393,12 +393,13 @@ def test_sizes_that_are_given(recipe, settings, expected):
         ({"min_size": 600}, "min size is 600 and size is 512: .*smaller --min-size"),
         (
             {"min_size": 15},
-            "min size is 15 and layer block5_conv2 needs 16 pixels a side: give 16",
+            "min size is 15 and layer block5_conv2 needs 16 pixels a side: give --min-size 16",
         ),
         (
             {"schedule": "8:500,256:100"},
-            "a size of the schedule is 8 and layer block5_conv2 needs 16 pixels a side: give 16",
+            "a size of the schedule is 8 and layer block5_conv2 needs 16 pixels a side: give size",
         ),
+        ({"schedule": "64:5,256:1", "size": 60}, "a size of the schedule is 15 and layer"),
         ({"style_size": 9, "style_fit": "width"}, "style size is 9, and .* use --style-scale"),
         ({"initial_steps": 5}, "initial steps is 5 and there is no min size.*--min-size"),
         ({"average": 0.9, "optimizer": "lbfgs-b"}, "average is 0.9, and SciPy's .*--average 0"),

@@ -123,8 +123,7 @@ def stylize_one(
     if not interrupt.requested:
         with suppress(OSError):
             snapshot.unlink(missing_ok=True)
-    problems = [problem] if problem else []
-    problems += _divergence(photograph.name, result, saved)
+    problems = [problem] * bool(problem) + _divergence(photograph.name, result, saved)
     pictures = monitor.kept, monitor.resumed_at
     problems += write_others(outputs, photograph, styles, *pictures, result, saved)
     if not quiet and not interrupt.requested and not problems:
