@@ -47,18 +47,24 @@ def main() -> None:
     options = parser.parse_args()
     results = []
     try:
+        weights = {name: find_weights(nstjax.get_recipe(name).network) for name in options.recipes}
         for pair in options.pairs:
             for name in options.recipes:
-                results += [measure(pair, name, optimizer, options) for optimizer in OPTIMIZERS]
+                results += [
+                    measure(pair, name, optimizer, weights[name], options)
+                    for optimizer in OPTIMIZERS
+                ]
     except NstjaxError as error:
         sys.exit(str(error))
     print(optimizers_table(results))
     if options.json:
-        found = {find_weights(nstjax.get_recipe(name).network).sha256 for name in options.recipes}
-        save_json(options.json, weights=sorted(found), results=results)
+        found = sorted({each.sha256 for each in weights.values()})
+        save_json(options.json, weights=found, results=results)
 
 
-def measure(pair: str, name: str, optimizer: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    pair: str, name: str, optimizer: str, weights: Weights, options: argparse.Namespace
+) -> dict[str, Any]:
     """The least objective of a pair by number of evaluations."""
     photo, _, painting = pair.partition(":")
     recipe = nstjax.get_recipe(name)
@@ -76,7 +82,6 @@ def measure(pair: str, name: str, optimizer: str, options: argparse.Namespace) -
         **settings,
     )
     counts = sorted(options.evaluations)
-    weights = find_weights(recipe.network)
     runs = [[count] for count in counts] if recipe.decay == "cosine" else [counts]
     reached = {}
     for run in runs:

@@ -151,6 +151,11 @@ def _left_in_groups() -> Iterable[int]:
             continue
 
 
+def smaller_tiles(tile: int | None, candidates: Iterable[int]) -> list[int]:
+    """Lists the tiles to go on in where memory proves to be short; None is the whole picture."""
+    return [smaller for smaller in candidates if tile is None or smaller < tile]
+
+
 def choose_tile(
     estimate: Callable[[int | None], int],
     tile: str | int | None,

@@ -24,7 +24,14 @@ from nstjax.images import (
     public_name,
     resize_image,
 )
-from nstjax.memory import Plan, choose_tile, is_out_of_memory, parse_limit, parse_tile
+from nstjax.memory import (
+    Plan,
+    choose_tile,
+    is_out_of_memory,
+    parse_limit,
+    parse_tile,
+    smaller_tiles,
+)
 from nstjax.provenance import made_with
 from nstjax.settings import MOST_PIXELS
 
@@ -160,7 +167,7 @@ def _paint_within(
     plan: Plan, style: Style, pixels: Float[np.ndarray, "n h w 3"]
 ) -> tuple[Float[np.ndarray, "n h w 3"], Plan]:
     """Paints as planned, or in smaller tiles where memory proves to be too short for that."""
-    smaller = [tile for tile in TILES if plan.tile is None or tile < plan.tile]
+    smaller = smaller_tiles(plan.tile, TILES)
     try:
         return paint_pixels(style, pixels, tile=plan.tile), plan
     except Exception as error:

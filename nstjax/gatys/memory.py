@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from nstjax.gatys.stages import Stage
-from nstjax.memory import Plan, choose_tile, device_memory, is_out_of_memory
+from nstjax.memory import Plan, choose_tile, device_memory, is_out_of_memory, smaller_tiles
 from nstjax.settings import Recipe
 from nstjax.structure import Inputs, Structure
 from nstjax.vgg.layers import CHANNELS, kernel_shapes, minimum_size
@@ -74,7 +74,7 @@ class Tiling:
     @property
     def smaller(self) -> list[int]:
         """The tiles that a run can go on in where memory proves to be short, the largest first."""
-        return smaller_tiles(self.plan.tile)
+        return smaller_tiles(self.plan.tile, TILES)
 
     def keep_to(self, tile: int | None) -> None:
         """Takes the tile of a run that is resumed, where the settings leave room for it."""
@@ -111,11 +111,6 @@ class Tiling:
         return self._held + max(
             estimate_bytes(self._recipe, stage.content, stage.style, tile) for stage in self._stages
         )
-
-
-def smaller_tiles(tile: int | None) -> list[int]:
-    """The tiles that are smaller than one, the largest first; None is the whole picture."""
-    return [smaller for smaller in TILES if tile is None or smaller < tile]
 
 
 def estimate_bytes(
@@ -161,7 +156,7 @@ def _optimizer_pictures(recipe: Recipe, host: bool, tile: int | None) -> int:
     if recipe.optimizer == "lbfgs-b":
         return 2 + 2 * host * (_SCIPY_PICTURES + 2 * recipe.history_size)
     average = int(recipe.average > 0)
-    copied = host and bool(smaller_tiles(tile))
+    copied = host and bool(smaller_tiles(tile, TILES))
     if recipe.optimizer == "lbfgs":
         return 9 + 2 * recipe.history_size + average + copied
     return ({"sgd": 2, "adam": 4}[recipe.optimizer] + average) * (1 + copied)
