@@ -1,6 +1,7 @@
 """After how many iterations does an optimiser reach what a trained network reaches in one pass?
 
 Usage: python benchmarks/network_against_optimizer.py FOLDER PAINTINGS [--styles starry …]
+       [--inits content noise] [--json FILE]
 
 FOLDER holds the photographs that the styles were trained on; of these the ones that `nstjax train`
 holds out first are taken, so that no network has seen them. PAINTINGS holds the paintings,
@@ -11,10 +12,10 @@ Johnson et al., 2016, section 4.1, report 50 to 100 iterations, from noise.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
+from measuring import save_json
 from style_objective import pixel_recipe
 
 import nstjax
@@ -47,7 +48,7 @@ def compare(name: str, options: argparse.Namespace, photographs: list, weights) 
     rows = []
     for number, content in enumerate(photographs):
         row = {"style": style.name, "photograph": number}
-        for init in INITS:
+        for init in options.inits:
             recipe = pixel_recipe(style, size=options.size, steps=options.steps, init=init)
             objective = nstjax.make_objective(
                 recipe,
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("photographs", metavar="FOLDER")
     parser.add_argument("paintings", metavar="PAINTINGS", type=Path)
     parser.add_argument("--styles", nargs="+", default=list(BUNDLED_STYLES), metavar="STYLE")
+    parser.add_argument("--inits", nargs="+", default=list(INITS), choices=INITS)
     parser.add_argument("--count", type=int, default=20, help="photographs held out of training")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=200, help="iterations at most")
@@ -87,15 +89,15 @@ def main() -> None:
     photographs = [held_out.picture(i, size=options.size) for i in range(options.count)]
     weights = nstjax.load_weights()
     rows = [row for name in options.styles for row in compare(name, options, photographs, weights)]
-    print(f"| style | L-BFGS from {' | L-BFGS from '.join(INITS)} |")
-    print("|---|" + "---|" * len(INITS))
+    print(f"| style | L-BFGS from {' | L-BFGS from '.join(options.inits)} |")
+    print("|---|" + "---|" * len(options.inits))
     for name in options.styles:
         own = [row for row in rows if row["style"] == load_style(name).name]
-        cells = " | ".join(summary(own, init, options.steps) for init in INITS)
+        cells = " | ".join(summary(own, init, options.steps) for init in options.inits)
         print(f"| {name} | {cells} |")
     if options.json:
-        settings = {"size": options.size, "steps": options.steps, "count": options.count}
-        options.json.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1))
+        settings = {"size": options.size, "steps": options.steps, "inits": options.inits}
+        save_json(options.json, weights=weights.sha256, settings=settings, results=rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Times the same work here, in PyTorch and in TensorFlow, in turn on the same machine.
 
 Usage: python benchmarks/peers.py [--works pixels-256 …] [--sides nstjax torch …] [--rounds 7]
-       [--json FILE]
+       [--together] [--json FILE]
 
     pixels-N    a step of Adam on an N×N picture, the TensorFlow tutorial's objective on VGG19
     paint-WxH   a forward pass of Johnson's network, and here of the subpixel design too
@@ -12,13 +12,17 @@ and pictures; that they compute the same is checked by the value each reports. E
 process of its own. All are started, compiled and warm before the rounds; in a round each works
 once, and a ratio is the median over the rounds of this package's time over the other's in the same
 round, with the smallest and the largest. The peers come with `pip install ".[bench]"`; those that
-are not there are left out. Memory is the peak of the whole process.
+are not there are left out. Memory is the peak of the whole process, or of what it took of the GPU.
+On a GPU, which PyTorch and this package use where they find one, float32's products are of TF32 in
+both; `--sides` also has sides that compute in bfloat16, which is for GPUs. `--together` starts all
+sides at once, for machines with cores enough: their first times then mean little.
 """
 
 import argparse
 import dataclasses
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -42,25 +46,35 @@ from nstjax.vgg import Weights
 OTHER_DESIGN = "nstjax, subpixel"  # does other work than the rest, and only paints
 SIDES = {
     "nstjax": ("side_nstjax.py",),
+    "nstjax, bfloat16": ("side_nstjax.py", "bfloat16"),
     OTHER_DESIGN: ("side_nstjax.py", "subpixel"),
     "torch": ("side_torch.py",),
     "torch, channels last": ("side_torch.py", "channels_last"),
     "torch, compiled": ("side_torch.py", "compile"),
+    "torch, compiled, channels last": ("side_torch.py", "compile", "channels_last"),
+    "torch, bfloat16": ("side_torch.py", "channels_last", "bfloat16"),
+    "torch, compiled, bfloat16": ("side_torch.py", "compile", "channels_last", "bfloat16"),
     "tensorflow": ("side_tensorflow.py",),
     "tensorflow, XLA": ("side_tensorflow.py", "compile"),
 }
 DEFAULT_SIDES = ("nstjax", OTHER_DESIGN, "torch", "torch, channels last", "tensorflow")
 WORKS = ("pixels-256", "pixels-512", "paint-512x512", "paint-1024x768", "train-256", "pixels-1024")
 STEPS = {"pixels": 8, "paint": 2, "train": 1}  # in a round
-TOLERANCE = 0.02  # of the values: what rounding makes of some steps, and far less than a mistake
+# Of the values: what rounding makes of some steps, and far less than a mistake.
+TOLERANCES = {"float32": 0.02, "bfloat16": 0.1}
 
 
 class Side(NamedTuple):
-    """A side at work."""
+    """A side at work, and what it said of the first time."""
 
     name: str
     process: subprocess.Popen
     first: dict[str, float]
+
+    @property
+    def precision(self) -> str:
+        """What it computes in."""
+        return "bfloat16" if "bfloat16" in SIDES[self.name] else "float32"
 
     def ask(self) -> float:
         """Has it work once; the seconds of a step."""
@@ -76,14 +90,16 @@ def main() -> None:
     parser.add_argument("--works", nargs="+", default=list(WORKS), metavar="WORK")
     parser.add_argument("--sides", nargs="+", default=list(DEFAULT_SIDES), choices=list(SIDES))
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default: 7)")
+    parser.add_argument("--together", action="store_true", help="start all sides at once")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args()
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the sides share a GPU's memory
     sides = present(options.sides)
     results = []
     print("| work | side | step | ratio (spread) | first, with compilation | peak memory |")
     print("|---|---|---|---|---|---|")
     for name in options.works:
-        for result in compare(name, sides, options.rounds):
+        for result in compare(name, sides, options):
             results.append(result)
             print_row(result)
     if options.json:
@@ -102,15 +118,18 @@ def present(names: list[str]) -> list[str]:
     return found
 
 
-def compare(name: str, sides: list[str], rounds: int) -> list[dict[str, Any]]:
+def compare(name: str, sides: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measures one piece of work on all sides."""
     work = make_work(name)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         work.save(Path(folder))
         able = [side for side in sides if side != OTHER_DESIGN or work.kind == "paint"]
-        running = [start(side, folder, stack) for side in able]
+        started = ((side, start(side, folder, stack)) for side in able)
+        if options.together:
+            started = list(started)
+        running = [Side(side, process, answer(process, side)) for side, process in started]
         check_values(name, running)
-        times = [[side.ask() for side in running] for _ in range(rounds)]
+        times = [[side.ask() for side in running] for _ in range(options.rounds)]
         peaks = [finish(side) for side in running]
     results = []
     for index, (side, peak) in enumerate(zip(running, peaks, strict=True)):
@@ -130,8 +149,8 @@ def compare(name: str, sides: list[str], rounds: int) -> list[dict[str, Any]]:
     return results
 
 
-def start(side: str, folder: str, stack: ExitStack) -> Side:
-    """Starts a side; returns once it has worked for the first time."""
+def start(side: str, folder: str, stack: ExitStack) -> subprocess.Popen:
+    """Starts a side."""
     script, *variant = SIDES[side]
     path = Path(__file__).parent / "sides" / script
     process = subprocess.Popen(
@@ -141,7 +160,7 @@ def start(side: str, folder: str, stack: ExitStack) -> Side:
         text=True,
     )
     stack.callback(process.kill)
-    return Side(side, process, answer(process, side))
+    return process
 
 
 def answer(process: subprocess.Popen, name: str) -> dict[str, float]:
@@ -162,9 +181,13 @@ def finish(side: Side) -> float:
 
 def check_values(name: str, sides: list[Side]) -> None:
     """Ends with a message if sides did not compute the same."""
-    values = {s.name: s.first["value"] for s in sides if s.name != OTHER_DESIGN}
-    if max(values.values()) > (1 + TOLERANCE) * min(values.values()):
-        sys.exit(f"{name}: not the same work, {values}")
+    alike = [side for side in sides if side.name != OTHER_DESIGN]
+    exact = [side.first["value"] for side in alike if side.precision == "float32"]
+    for side in alike:
+        value, tolerance = side.first["value"], TOLERANCES[side.precision]
+        if exact and not max(exact) / (1 + tolerance) <= value <= min(exact) * (1 + tolerance):
+            values = {side.name: side.first["value"] for side in alike}
+            sys.exit(f"{name}: not the same work, {values}")
 
 
 def make_work(name: str) -> Work:

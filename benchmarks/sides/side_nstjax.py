@@ -1,4 +1,7 @@
-"""The work in this package, by the programs that its two routes run."""
+"""The work in this package, by the programs that its two routes run.
+
+In float32 or bfloat16; forward passes of Johnson's network or of this package's own.
+"""
 
 import dataclasses
 import sys
@@ -19,9 +22,11 @@ from nstjax.gatys.chunk import run_chunk
 from nstjax.gatys.steps import first_state as first_pixels
 from nstjax.gatys.steps import rates_of
 from nstjax.recipes import get_recipe
+from nstjax.settings import override
 from nstjax.vgg import Weights
 
-DESIGN = sys.argv[2:]
+VARIANT = set(sys.argv[2:])  # of "subpixel" and "bfloat16"
+PRECISION = "bfloat16" if "bfloat16" in VARIANT else "float32"
 
 
 def weights_of(work: Work) -> Weights:
@@ -36,7 +41,7 @@ def params_of(work: Work) -> dict:
 
 def pixels(work: Work) -> Run:
     """Steps of Adam on the picture, in one chunk."""
-    recipe = get_recipe(work.settings["recipe"])
+    recipe = override(get_recipe(work.settings["recipe"]), precision=PRECISION)
     weights = weights_of(work)
     content, style = (jnp.asarray(work.arrays[name]) for name in ("content", "style"))
     params = objective.network_params(recipe, weights)
@@ -63,9 +68,9 @@ def pixels(work: Work) -> Run:
 
 
 def paint(work: Work) -> Run:
-    """Forward passes, of Johnson's network or of the design that the command line names."""
-    if DESIGN:
-        architecture = Architecture(design=DESIGN[0])
+    """Forward passes."""
+    if "subpixel" in VARIANT:
+        architecture = Architecture(design="subpixel")
         params = init_params(architecture, jax.random.key(0))
     else:
         architecture = Architecture(**work.settings["architecture"])
@@ -74,7 +79,7 @@ def paint(work: Work) -> Run:
 
     def run() -> float:
         pictures = [
-            np.asarray(paint_clipped(architecture, "float32", params, image))
+            np.asarray(paint_clipped(architecture, PRECISION, params, image))
             for _ in range(work.steps)
         ]
         return float(pictures[-1].mean())
@@ -89,7 +94,7 @@ def train(work: Work) -> Run:
         get_training_recipe(work.settings["recipe"]),
         architecture=Architecture(**work.settings["architecture"]),
         batch_size=len(batch),
-        precision="float32",
+        precision=PRECISION,
     )
     structure, inputs = objective_of(recipe, weights_of(work), work.arrays["style"])
     step = make_parallel_step(recipe, structure)
@@ -107,5 +112,11 @@ def train(work: Work) -> Run:
     return run
 
 
+def device_peak() -> int | None:
+    """The most bytes that were taken of the device, where it counts them."""
+    stats = jax.devices()[0].memory_stats()
+    return stats["peak_bytes_in_use"] if stats else None
+
+
 if __name__ == "__main__":
-    serve({"pixels": pixels, "paint": paint, "train": train})
+    serve({"pixels": pixels, "paint": paint, "train": train}, device_peak)

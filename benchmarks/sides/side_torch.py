@@ -1,4 +1,8 @@
-"""The work in PyTorch, from the published recipes; channels first or last, eager or compiled."""
+"""The work in PyTorch, from the published recipes, on a GPU where it finds one.
+
+Channels first or last, eager or compiled, in float32 (on a GPU by TF32) or bfloat16. On a GPU cuDNN
+looks for its fastest algorithms.
+"""
 # pyright: reportMissingImports=false
 
 import sys
@@ -11,14 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from work import Arrays, Run, Work, serve
 
-MEAN_BGR = torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
-VARIANT = set(sys.argv[2:])  # of "channels_last" and "compile"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
+MEAN_BGR = torch.tensor([103.939, 116.779, 123.68], device=DEVICE).view(1, 3, 1, 1)
+VARIANT = set(sys.argv[2:])  # of "channels_last", "compile" and "bfloat16"
 FORMAT = torch.channels_last if "channels_last" in VARIANT else torch.contiguous_format
 
 
 def picture(array: np.ndarray) -> Tensor:
     """NHWC to this side's layout."""
-    return torch.from_numpy(array.transpose(0, 3, 1, 2)).contiguous(memory_format=FORMAT)
+    return torch.from_numpy(array.transpose(0, 3, 1, 2)).to(DEVICE).contiguous(memory_format=FORMAT)
 
 
 def parameters(layers: dict[str, Arrays]) -> dict[str, dict[str, Tensor]]:
@@ -26,8 +32,9 @@ def parameters(layers: dict[str, Arrays]) -> dict[str, dict[str, Tensor]]:
 
     def convert(array: np.ndarray) -> Tensor:
         if array.ndim < 4:
-            return torch.from_numpy(array.copy())
-        return torch.from_numpy(array.transpose(3, 2, 0, 1)).contiguous(memory_format=FORMAT)
+            return torch.from_numpy(array.copy()).to(DEVICE)
+        kernel = torch.from_numpy(array.transpose(3, 2, 0, 1)).to(DEVICE)
+        return kernel.contiguous(memory_format=FORMAT)
 
     return {name: {k: convert(a) for k, a in arrays.items()} for name, arrays in layers.items()}
 
@@ -45,10 +52,11 @@ def features(vgg: dict, image: Tensor, names: set[str]) -> dict[str, Tensor]:
 
 
 def gram(x: Tensor, divisor: str) -> Tensor:
-    """Gram matrices."""
+    """Gram matrices, in float32."""
     n, c, h, w = x.shape
-    flat = x.reshape(n, c, h * w)
-    return flat @ flat.transpose(1, 2) / (h * w * (c if divisor == "chw" else 1))
+    with torch.autocast(DEVICE, enabled=False):
+        flat = x.float().reshape(n, c, h * w)
+        return flat @ flat.transpose(1, 2) / (h * w * (c if divisor == "chw" else 1))
 
 
 def objective(
@@ -78,8 +86,13 @@ def targets(work: Work) -> tuple[dict, dict, dict]:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, compiled if that is the variant."""
-    return torch.compile(function) if "compile" in VARIANT else function
+    """The function in the variant's precision, compiled if that is the variant."""
+
+    def run(*arguments: Any) -> Any:
+        with torch.autocast(DEVICE, torch.bfloat16, enabled="bfloat16" in VARIANT):
+            return function(*arguments)
+
+    return torch.compile(run) if "compile" in VARIANT else run
 
 
 def pixels(work: Work) -> Run:
@@ -105,15 +118,14 @@ def steps_of(
     """Steps of an optimiser; the loss before the last of them."""
 
     def run() -> float:
-        value = 0.0
+        total = torch.zeros(())
         for _ in range(count):
             adam.zero_grad()
             total = evaluate()
             total.backward()
             adam.step()
             after()
-            value = total.item()
-        return value
+        return total.item()
 
     return run
 
@@ -149,7 +161,7 @@ def paint(work: Work) -> Run:
 
     @torch.inference_mode()
     def run() -> float:
-        return [forward(image).mean().item() for _ in range(work.steps)][-1]
+        return [forward(image).cpu().mean().item() for _ in range(work.steps)][-1]
 
     return run
 
@@ -174,4 +186,7 @@ def train(work: Work) -> Run:
 
 
 if __name__ == "__main__":
-    serve({"pixels": pixels, "paint": paint, "train": train})
+    serve(
+        {"pixels": pixels, "paint": paint, "train": train},
+        lambda: torch.cuda.max_memory_reserved() if DEVICE == "cuda" else None,
+    )

@@ -64,8 +64,16 @@ class Work:
         return found
 
 
-def serve(makers: dict[str, Callable[[Work], Run]]) -> None:
-    """Does the work that the first argument names, as often as it is asked to."""
+def serve(
+    makers: dict[str, Callable[[Work], Run]],
+    device_peak: Callable[[], int | None] = lambda: None,
+) -> None:
+    """Does the work that the first argument names, as often as it is asked to.
+
+    Args:
+        makers: what makes each kind of work.
+        device_peak: the most bytes that were taken of a GPU; None where the process is what counts.
+    """
     work = Work.load(Path(sys.argv[1]))
     begin = time.perf_counter()
     run = makers[work.kind](work)
@@ -75,8 +83,11 @@ def serve(makers: dict[str, Callable[[Work], Run]]) -> None:
         begin = time.perf_counter()
         run()
         say(seconds=(time.perf_counter() - begin) / work.steps)
-    unit = 1 if sys.platform == "darwin" else 2**10
-    say(peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+    peak = device_peak()
+    if peak is None:
+        unit = 1 if sys.platform == "darwin" else 2**10
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    say(peak_mib=peak / 2**20)
 
 
 def say(**words: Any) -> None:
