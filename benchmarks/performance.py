@@ -38,13 +38,14 @@ def main() -> None:
 
 
 def sections(folder: Path) -> Iterator[str]:
-    """The parts of the section, one for each benchmark that has files."""
+    """The parts of the section, for each benchmark that has files one for each machine."""
     for name, make in MAKERS.items():
-        parts = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}*.json"))]
-        if parts:
-            notes = " ".join(dict.fromkeys(map(about, parts)))
-            results = [result for part in parts for result in part["results"]]
-            yield f"{make(results)}\n\n*{notes}: `benchmarks/{name}.py`.*"
+        results: dict[str, list[Result]] = {}
+        for path in sorted(folder.glob(f"{name}*.json")):
+            part = json.loads(path.read_text())
+            results.setdefault(about(part), []).extend(part["results"])
+        for note, own in results.items():
+            yield f"{make(own)}\n\n*{note}: `benchmarks/{name}.py`.*"
 
 
 def about(data: dict[str, Any]) -> str:
@@ -52,7 +53,10 @@ def about(data: dict[str, Any]) -> str:
     machine, versions = data["machine"], {**data["versions"], **data.get("peers", {})}
     shown = [f"{name} {v}" for name, v in versions.items() if name in SHOWN_VERSIONS]
     weights = "; random weights" if "random" in data.get("weights", ()) else ""
-    return f"{machine['cores']} cores, {machine['processor']}; {', '.join(shown)}{weights}"
+    place = f"{machine['cores']} cores, {machine['processor']}"
+    if machine["device"] != "cpu":
+        place = f"{machine['device']}, {place}"
+    return f"{place}; {', '.join(shown)}{weights}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

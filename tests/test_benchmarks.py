@@ -122,8 +122,12 @@ def test_performance(tmp_path):
         {"work": "pixels-8", "side": side, "seconds": times, "median_s": times[1], "peak_mib": 10.0}
         for side, times in {"nstjax": [1.0, 2.0, 3.0], "torch": [4.0, 4.0, 4.0]}.items()
     ]
-    about = {"machine": {"cores": 2, "processor": "one"}, "versions": {"jax": "1", "flax": "2"}}
+    machine = {"cores": 2, "processor": "one", "device": "cpu"}
+    about = {"machine": machine, "versions": {"jax": "1", "flax": "2"}}
     (tmp_path / "peers.json").write_text(json.dumps({**about, "results": peers}))
+    elsewhere = {**about, "machine": {**machine, "device": "GPU"}}
+    faster = [{**peer, "work": "pixels-16"} for peer in peers]
+    (tmp_path / "peers_gpu.json").write_text(json.dumps({**elsewhere, "results": faster}))
     gallery = [
         {"recipe": "keras", "photo": photo, "painting": "b.jpg", "size": 64, "seconds": seconds}
         | {"peak_gb": 1.25, "gram": 0.1, "wasserstein": 0.2, "content": 0.3, "SSIM": 0.4}
@@ -163,7 +167,9 @@ def test_performance(tmp_path):
     assert text.endswith("<!-- end of what is made -->\nrest\n")
     assert "old" not in text
     assert "| pixels-8 | 2 s | 4 s (torch) | **0.50** (0.25–0.75, 3 rounds) |" in text
-    assert "2 cores, one; jax 1" in text
+    assert "\n*2 cores, one; jax 1: `benchmarks/peers.py`.*" in text
+    assert "\n*GPU, 2 cores, one; jax 1: `benchmarks/peers.py`.*" in text
+    assert text.count("| work | nstjax |") == 2
     assert "| `keras` | 15 s | 1.2 GB | 0.100 | 0.200 | 0.300 | 0.400 |" in text
     assert (
         "| a × b, 64 | 1.235e+04 | 40 s (1000 steps) | 10 s (500 evaluations) | **0.25** |" in text

@@ -89,10 +89,6 @@ def lbfgs_b_adam(f, p, s, x):
     return lbfgs_b(f, p, s, x, content=1000, style=0.1)
 
 
-def default(f, p, s, x):
-    return lbfgs_b(f, p, s, x, content=1e5)
-
-
 def gatys(f, p, s, x):
     def layer(name):
         positions, channels = f[name][0, ..., 0].size, f[name].shape[-1]
@@ -144,7 +140,7 @@ FORMULAS = {
     "tensorflow-deep": (tensorflow_deep, "max", 255, False),
     "keras": (keras, "max", 255, True),
     "lbfgs-b": (lbfgs_b, "max", 255, False),
-    "nstjax": (default, "max", 255, False),
+    "nstjax": (neural_style, "max", 256, False),
     "lbfgs-b-adam": (lbfgs_b_adam, "max", 255, False),
     "gatys": (gatys, "avg", 255, True),
     "gatys-code": (gatys_code, "max", 255, False),

@@ -82,11 +82,9 @@ def split(batch: Float[np.ndarray, "n h w c"]) -> Any:
 
 def one_of(tree: Tree) -> Tree:
     """Copies a replicated tree to the host, once."""
-
-    def copy(leaf: jax.Array) -> np.ndarray:
-        return np.asarray(leaf.addressable_shards[0].data).reshape(leaf.shape[1:])
-
-    return jax.tree.map(copy, tree)
+    ours = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, tree)
+    # All of it at once: one leaf after the other waits for the device each time.
+    return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), jax.device_get(ours))
 
 
 def make_parallel_step(recipe: TrainingRecipe, structure: Structure) -> ParallelStep:
@@ -115,9 +113,10 @@ def _compiled_once(recipe: TrainingRecipe, structure: Structure) -> ParallelStep
         state, metrics = step(state, batch, inputs)
         return state, {**metrics, "stop": jax.lax.pmax(stop, _AXIS)}
 
-    # `pmap` takes no compiler options, and what is compiled with some cannot be called by several
-    # processes: it expects the arrays of all.
-    if not compiler_options() or jax.process_count() > 1:
+    # What `pmap` returns handles each of some 300 arrays in Python, and takes no compiler options.
+    # What is compiled of it does neither, but cannot be called by several processes: it expects the
+    # arrays of all.
+    if jax.process_count() > 1:
         return parallel_step
     program = None
 
