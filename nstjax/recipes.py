@@ -216,17 +216,17 @@ _PUBLISHED = (
 
 # The default, judged by eye over six pairs of three photographs and six paintings. It lowers the
 # losses of `neural-style`, whose palette and strokes are the boldest of the published ones at one
-# size, from the photograph in place of noise, which its thousand steps are needed to clear, and by
-# L-BFGS-B, which is ahead of Adam for so few evaluations. 60 % of the steps at half the size give
-# strokes of the painting's scale. Before, the default had `lbfgs-b`'s losses: their content term is
-# of block5_conv2, too coarse at 128 pixels to hold a tower.
+# size, from the photograph in place of noise, which takes hundreds of steps to clear. L-BFGS is far
+# ahead of Adam for so few evaluations; SciPy's L-BFGS-B is level with it, but keeps its state to
+# itself, so that it cannot be resumed, and works on the host. 60 % of the steps at half the size
+# give strokes of the painting's scale. The default before had `lbfgs-b`'s losses: their content
+# term is of block5_conv2, too coarse at 128 pixels to hold a tower.
 _DEFAULT = dataclasses.replace(
     _NEURAL_STYLE,
     name="nstjax",
     source="this package: the losses of neural-style, from the photograph, coarse to fine",
     init="content",
-    optimizer="lbfgs-b",
-    history_size=10,  # with --optimizer lbfgs, where 100 pairs of steps take much memory
+    history_size=10,  # for so few steps 100 pairs would only take memory
     schedule=((0.5, 0.6), (1.0, 0.4)),
     steps=150,
 )
