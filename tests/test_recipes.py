@@ -363,7 +363,7 @@ PYRAMID = override(get_recipe("tensorflow"), min_size=128, initial_steps=1000, s
         ("tensorflow", {"schedule": "64:1,96:3", "steps": 40}, {"size": 96, "steps": 40}),
         ("tensorflow", {"schedule": ((1.0, 2.0), (2.0, 1.0))}, {"size": 512, "steps": 1000}),
         ("nstjax", {"min_size": 64}, {"schedule": ((1, 1),), "min_size": 64, "steps": 150}),
-        ("nstjax", {"size": 64}, {"schedule": ((0.5, 0.6), (1, 0.4)), "size": 64}),
+        ("nstjax", {"size": 64}, {"schedule": ((0.25, 0.4), (0.5, 0.35), (1, 0.25)), "size": 64}),
         (PYRAMID, {"schedule": "64:9"}, {"min_size": None, "initial_steps": None, "steps": 9}),
         (PYRAMID, {"min_size": None}, {"min_size": None, "initial_steps": None}),
         (PYRAMID, {"size": 100}, {"min_size": 100, "initial_steps": 1000}),
