@@ -6,7 +6,8 @@ Usage: python benchmarks/network_against_optimizer.py FOLDER PAINTINGS [--styles
 FOLDER holds the photographs that the styles were trained on; of these the ones that `nstjax train`
 holds out first are taken, so that no network has seen them. PAINTINGS holds the paintings,
 named as the styles. For each style and photograph L-BFGS minimises the objective that the network
-was trained for, from the photograph and from noise, until it is as low as the network's picture.
+was trained for, from the photograph, from noise or from each, until it is as low as the network's
+picture.
 
 Johnson et al., 2016, section 4.1, report 50 to 100 iterations, from noise.
 """
@@ -96,7 +97,7 @@ def main() -> None:
         cells = " | ".join(summary(own, init, options.steps) for init in options.inits)
         print(f"| {name} | {cells} |")
     if options.json:
-        settings = {"size": options.size, "steps": options.steps, "inits": options.inits}
+        settings = {name: getattr(options, name) for name in ("size", "steps", "count", "inits")}
         save_json(options.json, weights=weights.sha256, settings=settings, results=rows)
 
 

@@ -7,6 +7,7 @@ An evaluation is one of the objective with its gradient, wherever an optimiser m
 is painted at one size, also where the recipe goes coarse to fine, with the recipe's objective and
 start; `adam` takes the rate and the momenta of TensorFlow's tutorial, `adam, cosine` those of
 `tensorflow-fast`, whose rate falls to 0 by the last evaluation: it runs once for each number.
+`lbfgs-b` keeps to pictures in [0, 1], the others where the recipe clips.
 """
 
 import argparse

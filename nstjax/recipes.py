@@ -219,15 +219,15 @@ _PUBLISHED = (
 # size, from the photograph in place of noise, which takes hundreds of steps to clear. L-BFGS is far
 # ahead of Adam for so few evaluations; SciPy's L-BFGS-B is level with it, but keeps its state to
 # itself, so that it cannot be resumed, and works on the host. From a quarter of the size on the
-# picture gets strokes, and skies their swirls, of the painting's scale: with 60 % of the steps at
-# half the size and 40 % at the whole, 512 pixels had a photograph's sky under fine strokes. The
-# default before had `lbfgs-b`'s losses: their content term is of block5_conv2, too coarse at 128
-# pixels to hold a tower.
+# picture gets strokes, and skies their swirls, of the painting's scale: from half of it on, 512
+# pixels have a photograph's sky under fine strokes. The content term of block4_conv2 holds a tower
+# at 128 pixels, for which `lbfgs-b`'s, of block5_conv2, is too coarse.
 _DEFAULT = dataclasses.replace(
     _NEURAL_STYLE,
     name="nstjax",
     source="this package: the losses of neural-style, from the photograph, coarse to fine",
     init="content",
+    noise_std=None,
     history_size=10,  # for so few steps 100 pairs would only take memory
     schedule=((0.25, 0.4), (0.5, 0.35), (1.0, 0.25)),
     steps=150,

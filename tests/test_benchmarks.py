@@ -106,14 +106,18 @@ def test_operations_counted(rng):
 )
 def test_peers(tmp_path, work):
     """This package's side alone: the others need not be there."""
-    arguments = ["--works", work, "--sides", "nstjax", "--rounds", "2"]
+    sides = ["nstjax"]
+    if work.startswith("paint"):
+        sides.append("nstjax, bfloat16")
+    arguments = ["--works", work, "--rounds", "2", "--together", "--sides", *sides]
     table, data = run_benchmark("peers.py", arguments, tmp_path)
-    (result,) = data["results"]
-    assert result["work"] == work
-    assert len(result["seconds"]) == 2
-    assert result["ratio"] == 1
-    assert result["peak_mib"] > 100
-    assert len(table) == 3
+    assert [result["side"] for result in data["results"]] == sides
+    for result in data["results"]:
+        assert result["work"] == work
+        assert len(result["seconds"]) == 2
+        assert result["peak_mib"] > 100
+    assert data["results"][0]["ratio"] == 1
+    assert len(table) == 2 + len(sides)
 
 
 def test_performance(tmp_path):

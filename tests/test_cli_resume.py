@@ -13,7 +13,7 @@ from nstjax.gatys.snapshot import read_snapshot
 
 SNAPSHOT = Path("o.png.resume")
 RUN = ["photo.jpg", "--style", "painting.png", "--output", "o.png", *SHALLOW]
-RUN += ["--schedule", "32:60,48:90", "--average", "0.9", "--learning-rate", "0.02"]
+RUN += ["--schedule", "32:60,48:90", "--average", "0.9", "--learning-rate", "5"]
 
 
 def step_of_snapshot() -> int:

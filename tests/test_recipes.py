@@ -205,8 +205,17 @@ ROWS = {
 }
 
 
+ROWS[DEFAULT_RECIPE] = ROWS["neural-style"] | {
+    "init": "content",
+    "noise_std": None,
+    "history_size": 10,
+    "schedule": ((0.25, 0.4), (0.5, 0.35), (1.0, 0.25)),
+    "steps": 150,
+}
+
+
 def test_every_recipe_has_a_row():
-    assert set(RECIPES) == {DEFAULT_RECIPE, *ROWS}
+    assert set(RECIPES) == set(ROWS)
 
 
 @pytest.mark.parametrize("name", ROWS)

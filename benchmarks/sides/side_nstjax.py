@@ -103,11 +103,10 @@ def train(work: Work) -> Run:
 
     def run() -> float:
         nonlocal state
-        value = 0.0
+        metrics = {}
         for _ in range(work.steps):
             state, metrics = step(state, split(batch), inputs, go_on)
-            value = float(one_of(metrics)["total"])
-        return value
+        return float(one_of(metrics)["total"])
 
     return run
 

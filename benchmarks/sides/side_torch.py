@@ -16,7 +16,8 @@ from torch import Tensor
 from work import Arrays, Run, Work, serve
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
+torch.backends.cuda.matmul.allow_tf32 = True
+torch.backends.cudnn.benchmark = True
 MEAN_BGR = torch.tensor([103.939, 116.779, 123.68], device=DEVICE).view(1, 3, 1, 1)
 VARIANT = set(sys.argv[2:])  # of "channels_last", "compile" and "bfloat16"
 FORMAT = torch.channels_last if "channels_last" in VARIANT else torch.contiguous_format
@@ -161,7 +162,8 @@ def paint(work: Work) -> Run:
 
     @torch.inference_mode()
     def run() -> float:
-        return [forward(image).cpu().mean().item() for _ in range(work.steps)][-1]
+        pictures = [forward(image).float().cpu() for _ in range(work.steps)]
+        return pictures[-1].mean().item()
 
     return run
 
@@ -188,5 +190,5 @@ def train(work: Work) -> Run:
 if __name__ == "__main__":
     serve(
         {"pixels": pixels, "paint": paint, "train": train},
-        lambda: torch.cuda.max_memory_reserved() if DEVICE == "cuda" else None,
+        lambda: torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None,
     )
