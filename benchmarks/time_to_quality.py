@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from measuring import save_json
-from peers import peer_versions, start, tutorial_work
+from peers import answer, peer_versions, start, tutorial_work
 from tqdm import tqdm
 
 import nstjax
@@ -105,9 +105,8 @@ def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | st
         tutorial_work(content, style, steps=TUTORIAL_STEPS).save(Path(folder))
         print(f"TensorFlow: {TUTORIAL_STEPS} steps", file=sys.stderr)
         began = time.perf_counter()
-        side = start("tensorflow", folder, stack)
+        target = answer(start("tensorflow", folder, stack), "tensorflow")["value"]
         seconds = time.perf_counter() - began
-    target = side.first["value"]
     print(f"{target:.4g} in {seconds:.0f} s", file=sys.stderr)
     again = [sys.executable, __file__, "--target", str(target)]
     for name in ("content", "style", "size", "steps", "output"):
