@@ -111,5 +111,8 @@ def message_of(error: Exception) -> str | None:
     if isinstance(error, NstjaxError):
         return str(error)
     if is_out_of_memory(error):
-        return "this machine has too little memory for that: use a smaller --size"
+        return (
+            "there is too little memory for that: use a smaller --size, or end other programs that "
+            "take some of it"
+        )
     return None

@@ -134,8 +134,8 @@ def run(options: argparse.Namespace) -> int:
         if isinstance(error, NstjaxError) or message_of(error) is None:
             raise
         raise NstjaxError(
-            "this machine has too little memory for that: use a smaller --batch-size or "
-            "--image-size"
+            "there is too little memory for that: use a smaller --batch-size or --image-size, or "
+            "end other programs that take some of it, on the GPU where there is one"
         ) from error
 
 
