@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 from measuring import save_json
+from performance import STARTS
+from performance import network_against_optimizer as network_against_optimizer_table
 from style_objective import pixel_recipe
 
 import nstjax
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.fast import load_style, paint_pixels
 from nstjax.fast.data import open_dataset
-
-INITS = ("content", "noise")
 
 
 def iterations(
@@ -65,20 +65,13 @@ def compare(name: str, options: argparse.Namespace, photographs: list, weights) 
     return rows
 
 
-def summary(rows: list[dict], init: str, steps: int) -> str:
-    """Median and range of the iterations; those that never came to it count as more than all."""
-    counts = sorted(steps + 1 if row[init] is None else row[init] for row in rows)
-    words = [str(count) if count <= steps else f"over {steps}" for count in counts]
-    return f"{words[len(words) // 2]} ({words[0]} to {words[-1]})"
-
-
 def main() -> None:
     """Reads the command line, runs, and prints the table and, if asked for, JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photographs", metavar="FOLDER")
     parser.add_argument("paintings", metavar="PAINTINGS", type=Path)
     parser.add_argument("--styles", nargs="+", default=list(BUNDLED_STYLES), metavar="STYLE")
-    parser.add_argument("--inits", nargs="+", default=list(INITS), choices=INITS)
+    parser.add_argument("--inits", nargs="+", default=list(STARTS), choices=list(STARTS))
     parser.add_argument("--count", type=int, default=20, help="photographs held out of training")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=200, help="iterations at most")
@@ -90,14 +83,9 @@ def main() -> None:
     photographs = [held_out.picture(i, size=options.size) for i in range(options.count)]
     weights = nstjax.load_weights()
     rows = [row for name in options.styles for row in compare(name, options, photographs, weights)]
-    print(f"| style | L-BFGS from {' | L-BFGS from '.join(options.inits)} |")
-    print("|---|" + "---|" * len(options.inits))
-    for name in options.styles:
-        own = [row for row in rows if row["style"] == load_style(name).name]
-        cells = " | ".join(summary(own, init, options.steps) for init in options.inits)
-        print(f"| {name} | {cells} |")
+    settings = {name: getattr(options, name) for name in ("size", "steps", "count", "inits")}
+    print(network_against_optimizer_table([{**settings, **row} for row in rows]))
     if options.json:
-        settings = {name: getattr(options, name) for name in ("size", "steps", "count", "inits")}
         save_json(options.json, weights=weights.sha256, settings=settings, results=rows)
 
 

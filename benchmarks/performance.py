@@ -43,7 +43,8 @@ def sections(folder: Path) -> Iterator[str]:
         results: dict[str, list[Result]] = {}
         for path in sorted(folder.glob(f"{name}*.json")):
             part = json.loads(path.read_text())
-            results.setdefault(about(part), []).extend(part["results"])
+            own = [{**part.get("settings", {}), **result} for result in part["results"]]
+            results.setdefault(about(part), []).extend(own)
         for note, own in results.items():
             yield f"{make(own)}\n\n*{note}: `benchmarks/{name}.py`.*"
 
@@ -189,6 +190,25 @@ def strength(results: list[Result]) -> str:
     return table(["pair", "strength", *(f"at {size}" for size in sizes), "spread"], rows)
 
 
+def network_against_optimizer(results: list[Result]) -> str:
+    """Each style: after how many iterations L-BFGS is as good as its network, median and range."""
+    starts = [start for start in STARTS if start in results[0]]
+    rows = []
+    for style, group in groupby(results, key=lambda result: result["style"]):
+        own = list(group)
+        cells = [iterations([row[start] for row in own], own[0]["steps"]) for start in starts]
+        rows.append([f"`{style}`", str(len(own)), *cells])
+    return table(["style", "photographs", *(f"L-BFGS from {STARTS[s]}" for s in starts)], rows)
+
+
+def iterations(counts: list[int | None], most: int) -> str:
+    """Median and range; those that were not enough count as more than all."""
+    ordered = sorted(most + 1 if count is None else count for count in counts)
+    words = [str(count) if count <= most else f"over {most}" for count in ordered]
+    low, median, high = words[0], words[len(words) // 2], words[-1]
+    return median if low == high else f"{median} ({low} to {high})"
+
+
 def gallery(results: list[Result]) -> str:
     """Each recipe: medians over its pictures."""
     rows = []
@@ -225,9 +245,11 @@ MAKERS: dict[str, Callable[[list[Result]], str]] = {
     "time_to_quality": time_to_quality,
     "memory": memory,
     "strength": strength,
+    "network_against_optimizer": network_against_optimizer,
     "gallery": gallery,
 }
 MEMORY_ROUTES = {"fast": "one pass, `subpixel`", "pixels": "pixel route, `tensorflow`"}
+STARTS = {"content": "the photograph", "noise": "noise"}
 GALLERY_MEASURES = {
     "gram": "style, Gram",
     "wasserstein": "style, Wasserstein",

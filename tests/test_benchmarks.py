@@ -149,6 +149,13 @@ def test_performance(tmp_path):
         {"route": "pixels", "status": 2, "asked": "16", "tile": None} | of,
     ]
     (tmp_path / "memory.json").write_text(json.dumps({**about, "results": peaks}))
+    reached = [
+        {"style": "a", "noise": 50},
+        {"style": "a", "noise": None},
+        {"style": "b", "noise": 9},
+    ]
+    found = {**about, "settings": {"steps": 60}, "results": reached}
+    (tmp_path / "network_against_optimizer.json").write_text(json.dumps(found))
     strength = {"pair": "a × b", "strength": 0.5, "distances": {"64": 0.1, "96": 0.11}}
     random = {**about, "weights": "random", "results": [strength]}
     (tmp_path / "strength.json").write_text(json.dumps(random))
@@ -182,6 +189,8 @@ def test_performance(tmp_path):
     assert "| pixel route, `tensorflow` | 64×48 | 32, limit 2GB | 1.50 GB |" in text
     assert "| pixel route, `tensorflow` | 64×48 | 16 | failed |" in text
     assert "| pair | strength | at 64 | at 96 | spread |" in text
+    assert "| `a` | 2 | over 60 (50 to over 60) |" in text
+    assert "| `b` | 1 | 9 |" in text
     assert "| a × b | 0.5 | 0.1000 | 0.1100 | 10.0% |" in text
     assert "2 cores, one; jax 1; random weights: `benchmarks/strength.py`" in text
     assert "| a × b, 64 | `keras` | adam | 3 | **1** |" in text
