@@ -47,19 +47,22 @@ def compare(name: str, options: argparse.Namespace, photographs: list, weights) 
     style = load_style(name)
     painting = nstjax.load_image(next(options.paintings.glob(f"{style.name}.*"))).pixels
     rows = []
+    recipes = {
+        init: pixel_recipe(style, size=options.size, steps=options.steps, init=init)
+        for init in options.inits
+    }
+    recipe = recipes[options.inits[0]]  # they differ in nothing but the start
+    small = nstjax.load_image(painting[0], size=recipe.style_size).pixels
     for number, content in enumerate(photographs):
+        objective = nstjax.make_objective(recipe, weights, content, small)
+        goal = float(objective(paint_pixels(style, content))[0])
         row = {"style": style.name, "photograph": number}
+        row |= {
+            "photograph's objective": float(objective(content)[0]),
+            "network's objective": goal,
+        }
         for init in options.inits:
-            recipe = pixel_recipe(style, size=options.size, steps=options.steps, init=init)
-            objective = nstjax.make_objective(
-                recipe,
-                weights,
-                content,
-                nstjax.load_image(painting[0], size=recipe.style_size).pixels,
-            )
-            row["photograph's objective"] = float(objective(content)[0])
-            goal = row["network's objective"] = float(objective(paint_pixels(style, content))[0])
-            row[init] = iterations(recipe, content, painting, weights, goal)
+            row[init] = iterations(recipes[init], content, painting, weights, goal)
         print(row, flush=True)
         rows.append(row)
     return rows

@@ -234,7 +234,10 @@ def test_an_input_is_never_overwritten(folder, capsys):
         (["--min-size", "64", "--size", "32"], ["min size", "64", "32", "--size"]),
         (["--min-size", "8"], ["min size", "16 pixels", "--min-size 16"]),
         (["--initial-steps", "8"], ["initial steps", "--min-size"]),
-        (["--average", "0.9", "--optimizer", "lbfgs-b"], ["average", "--optimizer lbfgs"]),
+        (
+            ["--average", "0.9", "--optimizer", "lbfgs-b"],
+            ["average", "lbfgs-b", "--optimizer lbfgs"],
+        ),
         (["--size", "900000"], ["size", "900000", "1 to 20000"]),
         (["--size", "8", "--recipe", "tensorflow"], ["8", "16 pixels", "--size"]),
         (["--noise-ratio", "2"], ["noise ratio", "0 to 1"]),
