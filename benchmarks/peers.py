@@ -47,6 +47,7 @@ OTHER_DESIGN = "nstjax, subpixel"  # does other work than the rest, and only pai
 SIDES = {
     "nstjax": ("side_nstjax.py",),
     "nstjax, bfloat16": ("side_nstjax.py", "bfloat16"),
+    "nstjax, untidied": ("side_nstjax.py", "untidied"),
     OTHER_DESIGN: ("side_nstjax.py", "subpixel"),
     "torch": ("side_torch.py",),
     "torch, channels last": ("side_torch.py", "channels_last"),

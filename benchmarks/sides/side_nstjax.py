@@ -1,6 +1,7 @@
 """The work in this package, by the programs that its two routes run.
 
-In float32 or bfloat16; forward passes of Johnson's network or of this package's own.
+In float32 or bfloat16; forward passes of Johnson's network or of this package's own; with the heap
+tidied after compilations, as `nstjax.ops.heap` has it, or not.
 """
 
 import dataclasses
@@ -21,12 +22,15 @@ from nstjax.fast.trainer import first_state
 from nstjax.gatys.chunk import run_chunk
 from nstjax.gatys.steps import first_state as first_pixels
 from nstjax.gatys.steps import rates_of
+from nstjax.ops import heap
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
 from nstjax.vgg import Weights
 
-VARIANT = set(sys.argv[2:])  # of "subpixel" and "bfloat16"
+VARIANT = set(sys.argv[2:])  # of "subpixel", "bfloat16" and "untidied"
 PRECISION = "bfloat16" if "bfloat16" in VARIANT else "float32"
+if "untidied" in VARIANT:
+    heap._LONG_COMPILATION = float("inf")
 
 
 def weights_of(work: Work) -> Weights:

@@ -15,7 +15,7 @@ from nstjax.errors import NstjaxError
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.trainer import Metrics, State, make_step
 from nstjax.objective import Inputs, Structure
-from nstjax.ops import compiler_options
+from nstjax.ops import compiler_options, tidy_after_compilations
 from nstjax.settings import override
 
 _AXIS = "devices"
@@ -106,6 +106,7 @@ def make_parallel_step(recipe: TrainingRecipe, structure: Structure) -> Parallel
 
 @lru_cache(maxsize=4)
 def _compiled_once(recipe: TrainingRecipe, structure: Structure) -> ParallelStep:
+    tidy_after_compilations()
     step = make_step(recipe, structure, axis_name=_AXIS)
 
     @partial(jax.pmap, axis_name=_AXIS, donate_argnums=0)

@@ -3,6 +3,7 @@
 from nstjax.ops.convolution import conv3x3, transform_frozen
 from nstjax.ops.downsample import conv3x3_stride2
 from nstjax.ops.few_channels import conv_few_inputs, conv_few_outputs
+from nstjax.ops.heap import tidy_after_compilations
 from nstjax.ops.matrix_root import matrix_square_root, trace_of_square_root
 from nstjax.ops.moments import channel_moments
 from nstjax.ops.padding import reflect_pad
@@ -48,6 +49,7 @@ __all__ = [
     "pointwise",
     "reflect",
     "reflect_pad",
+    "tidy_after_compilations",
     "trace_of_square_root",
     "transform_frozen",
     "upsample_conv3x3",

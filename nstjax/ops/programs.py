@@ -6,6 +6,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import jax
 
+from nstjax.ops.heap import tidy_after_compilations
+
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
 
@@ -51,6 +53,7 @@ class Program(Generic[Args, Result]):
 
     @cached_property
     def _jitted(self) -> Any:
+        tidy_after_compilations()
         return jax.jit(self._function, compiler_options=compiler_options(), **self._how)
 
     def __call__(self, *args: Args.args, **kwargs: Args.kwargs) -> Result:
