@@ -27,8 +27,8 @@ def tidy_after_compilations() -> None:
     if trim is None:
         return
 
-    def tidy(event: str, seconds: float, **_: str | int) -> None:
-        if event == _COMPILED and seconds >= _LONG_COMPILATION:
+    def tidy(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == _COMPILED and duration_secs >= _LONG_COMPILATION:
             trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(tidy)
