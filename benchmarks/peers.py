@@ -14,8 +14,9 @@ once, and a ratio is the median over the rounds of this package's time over the 
 round, with the smallest and the largest. The peers come with `pip install ".[bench]"`; those that
 are not there are left out. Memory is the peak of the whole process, or of what it took of the GPU.
 On a GPU, which PyTorch and this package use where they find one, float32's products are of TF32 in
-both; `--sides` also has sides that compute in bfloat16, which is for GPUs. `--together` starts all
-sides at once, for machines with cores enough: their first times then mean little.
+both; `--sides` also has sides that compute in bfloat16, which is for GPUs, and "nstjax, untidied",
+which leaves the heap as compilations leave it. `--together` starts all sides at once, for machines
+with cores enough: their first times then mean little.
 """
 
 import argparse

@@ -119,13 +119,7 @@ def stylize_one(
             tell=tell,
         )
     result = monitor.as_kept(result) if kept else result
-    saved, problem = save(result, outputs.picture, outputs.bits)
-    if not interrupt.requested:
-        with suppress(OSError):
-            snapshot.unlink(missing_ok=True)
-    problems = [problem] * bool(problem) + _divergence(photograph.name, result, saved)
-    pictures = monitor.kept, monitor.resumed_at
-    problems += write_others(outputs, photograph, styles, *pictures, result, saved)
+    saved, problems = _write(monitor, photograph, styles, result)
     if not quiet and not interrupt.requested and not problems:
         print(summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
@@ -167,15 +161,6 @@ def paint_one(
         height, width = result.image.shape[1:3]
         print(f"{saved}: {width}×{height}, {seconds:.1f} s, {tiles_of(result)}")
     return Ended(problem=problem)
-
-
-def _divergence(name: str, result: StylizeResult, saved: Path) -> list[str]:
-    if not result.stopped or math.isfinite(result.history[-1]["total"]):
-        return []
-    return [
-        f"{name}: {result.stopped}: the picture before that step is in {saved}; try a smaller "
-        "--learning-rate, smaller weights or a larger --size"
-    ]
 
 
 def _tell(message: str) -> None:
@@ -245,3 +230,28 @@ class _Monitor:
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot
                 _tell(f"{error}; going on")
+
+
+def _write(
+    monitor: _Monitor, photograph: Picture, styles: Sequence[Picture], result: StylizeResult
+) -> tuple[Path, list[str]]:
+    """Saves the picture, then all else that was asked for; where it is, and what went wrong."""
+    outputs = monitor.outputs
+    saved, problem = save(result, outputs.picture, outputs.bits)
+    if not monitor.interrupt.requested:
+        with suppress(OSError):
+            resume_file(outputs.picture).unlink(missing_ok=True)
+    pictures = monitor.kept, monitor.resumed_at
+    others = write_others(outputs, photograph, styles, *pictures, result, saved)
+    diverged = _divergence(photograph.name, result, saved)
+    return saved, [problem for problem in (problem, diverged, *others) if problem]
+
+
+def _divergence(name: str, result: StylizeResult, saved: Path) -> str:
+    """What to do about a run that ended for its numbers; empty for others."""
+    if not result.stopped or math.isfinite(result.history[-1]["total"]):
+        return ""
+    return (
+        f"{name}: {result.stopped}: the picture before that step is in {saved}; try a smaller "
+        "--learning-rate, smaller weights or a larger --size"
+    )

@@ -2,8 +2,8 @@
 
 A compilation leaves thousands of free pieces of as many sizes behind. glibc keeps the large ones
 sorted and goes through them one by one to sort in another, while threads wait for it: all steps
-that follow take up to a fifth longer, see `benchmarks/peers.py` with the side "nstjax, untidied".
-`malloc_trim` joins the pieces and returns their memory.
+that follow may take up to a fifth longer, see `benchmarks/peers.py` with the side "nstjax,
+untidied". `malloc_trim` joins the pieces and returns their memory.
 """
 
 import ctypes
