@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.errors import FlaxError
@@ -11,7 +10,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array
 
 from nstjax.fast.settings import Architecture
-from nstjax.ops import conv3x3, kept, moments, neighbourhood, pointwise, reflect
+from nstjax.ops import conv3x3, kept, neighbourhood, normalize, pointwise, reflect
 from nstjax.ops.rowwise import Picture
 
 Algorithm = Callable[[Array, Array], Array]  # of a picture and a kernel, as in `nstjax.ops`
@@ -61,7 +60,7 @@ class Conv(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Normalises each picture's channels; the same as Flax's, on `nstjax.ops`' moments.
+    """Normalises each picture's channels; the same as Flax's, on `nstjax.ops`' own.
 
     Attributes:
         epsilon: added to the variances.
@@ -77,9 +76,7 @@ class InstanceNorm(nn.Module):
         channels = x.shape[-1:]
         scale = self.param("scale", nn.initializers.constant(self.gain), channels)
         bias = self.param("bias", nn.initializers.zeros, channels)
-        mean, variance = moments(x)
-        factor = jax.lax.rsqrt(variance + self.epsilon) * scale
-        return pointwise(lambda x: (x - mean) * factor + bias, x)
+        return normalize(x, scale, bias, self.epsilon)
 
 
 class StyleModule(nn.Module):

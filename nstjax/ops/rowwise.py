@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nstjax.ops.moments import channel_moments
+from nstjax.ops.moments import channel_moments, normalize_channels
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.strips import rows_of
 
@@ -283,6 +283,27 @@ def moments(x: Picture) -> tuple[Array, Array]:
 
     zero = jnp.zeros((n, 1, 1, channels), x.dtype)
     return x.over_rows(add, (zero, zero))
+
+
+def normalize(
+    x: Picture, scale: Float[Array, " c"], bias: Float[Array, " c"], epsilon: float
+) -> Picture:
+    """Normalises each picture's channels, as `normalize_channels`.
+
+    Args:
+        x: shape (N, H, W, C).
+        scale: by channel.
+        bias: by channel.
+        epsilon: added to the variances.
+
+    Returns:
+        Shape (N, H, W, C).
+    """
+    if not isinstance(x, Rowwise):
+        return normalize_channels(x, scale, bias, epsilon)
+    mean, variance = moments(x)
+    factor = jax.lax.rsqrt(variance + epsilon) * scale
+    return pointwise(lambda x: (x - mean) * factor + bias, x)
 
 
 def _whole(x: Rowwise) -> jax.ShapeDtypeStruct:
