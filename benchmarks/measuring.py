@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sides.work import process_peak
 
 import nstjax
 from nstjax.errors import NstjaxError
@@ -165,7 +166,4 @@ def peak_memory() -> dict[str, Any]:
     stats = jax.devices()[0].memory_stats()
     if stats and "peak_bytes_in_use" in stats:
         return {"peak_mib": stats["peak_bytes_in_use"] / 2**20, "peak_of": "device"}
-    import resource  # absent on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
-    return {"peak_mib": peak / 2**20, "peak_of": "process"}
+    return {"peak_mib": process_peak() / 2**20, "peak_of": "process"}

@@ -25,8 +25,11 @@ from training import (
 )
 
 from nstjax.errors import NstjaxError
+from nstjax.fast import get_training_recipe, parallel
 from nstjax.fast.log import read_log
 from nstjax.fast.parallel import check_batch_size, connect, one_of, replicate, split
+from nstjax.settings import override
+from nstjax.structure import structure_of
 
 FOUR_DEVICES = """
 import json
@@ -171,6 +174,15 @@ def test_a_batch_that_cannot_be_shared_out(four_devices):
 def test_batches_for_one_device():
     for batch_size in (1, 7):
         check_batch_size(batch_size)
+
+
+def test_the_heap_is_tidied_after_the_step_is_compiled(monkeypatch):
+    """Where it is worth most."""
+    called = []
+    monkeypatch.setattr(parallel, "tidy_after_compilations", lambda: called.append(True))
+    recipe = override(get_training_recipe("nstjax"), learning_rate=0.123)  # made nowhere else
+    parallel.make_parallel_step(recipe, structure_of(recipe, "caffe"))
+    assert called
 
 
 def test_to_the_devices_and_back(rng):

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from nstjax.fast.layers import InstanceNorm
-from nstjax.ops import channel_moments, strips
+from nstjax.ops import channel_moments, normalize_channels, strips
 
 
 @pytest.fixture(params=["auto", "direct"])
@@ -45,3 +45,25 @@ def test_the_norm_is_flax_own(rng):
     theirs = values(nn.InstanceNorm(epsilon=1e-3, use_fast_variance=False))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.usefixtures("_algorithm")
+def test_gradients_have_the_dtypes_of_what_they_are_of(rng):
+    """Of a float64 picture far from 0, with float32 parameters, against Flax's norm."""
+    with jax.enable_x64(True):
+        x, weights = (jnp.asarray(100 + rng.standard_normal((2, 11, 13, 4))) for _ in range(2))
+        scale, bias = jnp.arange(1, 5, dtype="float32"), jnp.zeros(4, "float32")
+
+        def ours(x, scale, bias):
+            return jnp.sum(normalize_channels(x, scale, bias, 1e-3) * weights)
+
+        def theirs(x, scale, bias):
+            norm = nn.InstanceNorm(epsilon=1e-3, use_fast_variance=False)
+            return jnp.sum(norm.apply({"params": {"scale": scale, "bias": bias}}, x) * weights)
+
+        found, exact = (
+            jax.grad(loss, argnums=(0, 1, 2))(x, scale, bias) for loss in (ours, theirs)
+        )
+        for a, b, of in zip(found, exact, (x, scale, bias), strict=True):
+            assert a.dtype == of.dtype
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * float(jnp.abs(b).max()))

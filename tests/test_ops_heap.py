@@ -1,8 +1,8 @@
 """When the heap is tidied."""
 
-import ctypes
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -11,13 +11,17 @@ from nstjax.ops import Program, heap, tidy_after_compilations
 
 @pytest.fixture
 def trims(monkeypatch):
-    """The arguments that a C library's `malloc_trim` is given."""
-    found = []
-    library = SimpleNamespace(malloc_trim=found.append)
-    monkeypatch.setattr(heap.sys, "platform", "linux")
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    """The arguments that the C library's `malloc_trim` is given."""
+    found, listeners = [], []
+    libraries = SimpleNamespace(CDLL=lambda _: SimpleNamespace(malloc_trim=found.append))
+    monkeypatch.setattr(heap, "ctypes", libraries)
+    monkeypatch.setattr(heap, "sys", SimpleNamespace(platform="linux"))
+    register = jax.monitoring.register_event_duration_secs_listener
+    monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", listeners.append)
+    register(lambda *args, **more: [listener(*args, **more) for listener in listeners])
     tidy_after_compilations.cache_clear()
     yield found
+    listeners.clear()
     tidy_after_compilations.cache_clear()
 
 
@@ -38,10 +42,15 @@ def test_short_compilations_are_not_worth_it(monkeypatch, trims):
     assert trims == []
 
 
-@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
-def test_other_c_libraries_are_left_alone(monkeypatch, platform, trims):
-    monkeypatch.setattr(heap.sys, "platform", platform)
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_are_left_alone(monkeypatch, platform, trims):
+    monkeypatch.setattr(heap, "sys", SimpleNamespace(platform=platform))
     monkeypatch.setattr(heap, "_LONG_COMPILATION", 0)
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    assert Program(lambda x: 9 * x)(jnp.ones(2)).tolist() == [9, 9]
+    Program(lambda x: 9 * x)(jnp.ones(2))
+    assert trims == []
+
+
+def test_another_c_library_will_do(monkeypatch, trims):
+    monkeypatch.setattr(heap, "ctypes", SimpleNamespace(CDLL=lambda _: object()))
+    assert Program(lambda x: 10 * x)(jnp.ones(2)).tolist() == [10, 10]
     assert trims == []

@@ -235,16 +235,19 @@ class _Monitor:
 def _write(
     monitor: _Monitor, photograph: Picture, styles: Sequence[Picture], result: StylizeResult
 ) -> tuple[Path, list[str]]:
-    """Saves the picture, then all else that was asked for; where it is, and what went wrong."""
+    """Saves the picture, removes its snapshot, and writes all else that was asked for.
+
+    Returns where the picture is, and what went wrong.
+    """
     outputs = monitor.outputs
-    saved, problem = save(result, outputs.picture, outputs.bits)
+    saved, incomplete = save(result, outputs.picture, outputs.bits)
     if not monitor.interrupt.requested:
         with suppress(OSError):
             resume_file(outputs.picture).unlink(missing_ok=True)
     pictures = monitor.kept, monitor.resumed_at
     others = write_others(outputs, photograph, styles, *pictures, result, saved)
     diverged = _divergence(photograph.name, result, saved)
-    return saved, [problem for problem in (problem, diverged, *others) if problem]
+    return saved, [problem for problem in (incomplete, diverged, *others) if problem]
 
 
 def _divergence(name: str, result: StylizeResult, saved: Path) -> str:

@@ -60,7 +60,7 @@ class Conv(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Normalises each picture's channels; the same as Flax's, on `nstjax.ops`' own.
+    """Normalises each picture's channels; the same as Flax's, by `nstjax.ops`' algorithm.
 
     Attributes:
         epsilon: added to the variances.

@@ -1,9 +1,10 @@
 """The C library's free memory, put in order after compilations.
 
-A compilation leaves thousands of free pieces of as many sizes behind. glibc keeps the large ones
-sorted and goes through them one by one to sort in another, while threads wait for it: all steps
-that follow may take up to a fifth longer, see `benchmarks/peers.py` with the side "nstjax,
-untidied". `malloc_trim` joins the pieces and returns their memory.
+A compilation leaves thousands of free pieces of as many sizes behind. After that of a training step
+a tenth of all later ones was seen to go by in glibc's search through its sorted lists of them, for
+which other threads wait; after one `malloc_trim` nothing of the kind, and less memory is taken. How
+much it is depends on how the pieces happen to lie: compare `benchmarks/peers.py`, side "nstjax,
+untidied".
 """
 
 import ctypes
@@ -19,9 +20,9 @@ _LONG_COMPILATION = 0.2
 
 @cache
 def tidy_after_compilations() -> None:
-    """Has the heap tidied after each long compilation of this process, from now on.
+    """Has the heap tidied after each long compilation of this process, whoever's it is.
 
-    Once for all; does nothing where the C library is not glibc.
+    From the first call on; does nothing where the C library is not glibc.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is None:

@@ -36,8 +36,8 @@ def channel_moments(
         (3.0, 4.0)
     """
     pixels = x.shape[1] * x.shape[2]
-    mean = _sums(lambda x: (x,), x)[0] / pixels
-    return mean, _sums(lambda x, mean: (jnp.square(x - mean),), x, fixed=(mean,))[0] / pixels
+    mean = _sums(_values, x)[0] / pixels
+    return mean, _sums(_squared_deviations, x, mean)[0] / pixels
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -46,8 +46,7 @@ def normalize_channels(
 ) -> Float[Array, "n h w c"]:
     """Brings each picture's channels to a mean of `bias` and a spread of `scale`.
 
-    The gradient is written as what it is, in two sums over the pixels. It can be differentiated
-    once.
+    The gradient is written as what it is, in two sums over the pixels.
 
     Args:
         x: shape (N, H, W, C).
@@ -64,55 +63,80 @@ def normalize_channels(
         >>> normalize_channels(x, jnp.array([3.0]), jnp.array([7.0]), 0.0).ravel().tolist()
         [4.0, 10.0]
     """
-    return _normalize(x, scale, bias, epsilon)[0]
+    return _forward(x, scale, bias, epsilon)[0]
 
 
-def _normalize(
+def normalized(
+    x: Array, mean: Array, variance: Array, scale: Array, bias: Array, epsilon: float
+) -> Array:
+    """What `normalize_channels` makes of some pixels, given the moments of all."""
+    return (x - mean) * (jax.lax.rsqrt(variance + epsilon) * scale) + bias
+
+
+def _forward(
     x: Array, scale: Array, bias: Array, epsilon: float
 ) -> tuple[Array, tuple[Array, ...]]:
     mean, variance = channel_moments(x)
-    inverse = jax.lax.rsqrt(variance + epsilon)
-    return (x - mean) * (inverse * scale) + bias, (x, mean, inverse, scale)
+    y = normalized(x, mean, variance, scale, bias, epsilon)
+    return y, (x, mean, variance, scale, bias)
 
 
 def _backward(
-    _epsilon: float, residuals: tuple[Array, ...], gradient: Array
+    epsilon: float, residuals: tuple[Array, ...], gradient: Array
 ) -> tuple[Array, Array, Array]:
-    x, mean, inverse, scale = residuals
-    summed, aligned = _sums(
-        lambda gradient, x, mean: (gradient, gradient * (x - mean)), gradient, x, fixed=(mean,)
-    )
+    x, mean, variance, scale, bias = residuals
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    summed, aligned = _sums(_with_deviations, gradient, x, mean)
     pixels = x.shape[1] * x.shape[2]
     # How far the gradient would move mean and spread, which the norm takes away again.
     along_mean, along_spread = summed / pixels, aligned * inverse**2 / pixels
     for_x = (inverse * scale) * (gradient - along_mean - (x - mean) * along_spread)
-    return for_x, jnp.sum(aligned * inverse, (0, 1, 2)), jnp.sum(summed, (0, 1, 2))
+    for_scale, for_bias = (jnp.sum(part, (0, 1, 2)) for part in (aligned * inverse, summed))
+    return for_x.astype(x.dtype), for_scale.astype(scale.dtype), for_bias.astype(bias.dtype)
 
 
-normalize_channels.defvjp(_normalize, _backward)
+normalize_channels.defvjp(_forward, _backward)
+
+Terms = Callable[..., tuple[Array, ...]]
 
 
-def _sums(
-    terms: Callable[..., tuple[Array, ...]], *pictures: Array, fixed: tuple[Array, ...] = ()
-) -> list[Array]:
+def _values(x: Array) -> tuple[Array, ...]:
+    return (x,)
+
+
+def _squared_deviations(x: Array, mean: Array) -> tuple[Array, ...]:
+    return (jnp.square(x - mean),)
+
+
+def _with_deviations(gradient: Array, x: Array, mean: Array) -> tuple[Array, ...]:
+    return gradient, gradient * (x - mean)
+
+
+def _sums(terms: Terms, *arrays: Array) -> list[Array]:
     """Sums over the pixels of what is made of each of them.
 
     Args:
-        terms: of some rows of the pictures and of what is fixed, to pictures of those rows.
-        pictures: each of shape (N, H, W, C).
-        fixed: what is the same for all pixels.
+        terms: of some rows of the pictures, and of means, to pictures of those rows.
+        arrays: pictures of shape (N, H, W, C), of which the first is one, and means (N, 1, 1, C).
 
     Returns:
-        A sum for each of the terms, of shape (N, 1, 1, C).
+        A sum for each of the terms, shape (N, 1, 1, C), float32 or wider.
     """
-    if not own_algorithms_allowed(*pictures):
-        return [jnp.sum(term, (1, 2), keepdims=True) for term in terms(*pictures, *fixed)]
-    n, h, w, c = pictures[0].shape
-    count = len(jax.eval_shape(terms, *pictures, *fixed))
+    if own_algorithms_allowed(*arrays):
+        return _sums_by_strips(terms, *arrays)
+    dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
+    return [jnp.sum(term, (1, 2), keepdims=True, dtype=dtype) for term in terms(*arrays)]
+
+
+# Compiled, so that each shape is traced once.
+@partial(jax.jit, static_argnums=0)
+def _sums_by_strips(terms: Terms, *arrays: Array) -> list[Array]:
+    n, h, w, c = shape = arrays[0].shape
+    count = len(jax.eval_shape(terms, *arrays))
 
     def strip(first: Array, rows: int, new: Array) -> Array:
         ones = jnp.broadcast_to(new, (n, rows, w, 1)).reshape(n, 1, rows * w)
-        parts = terms(*(rows_of(x, first, rows) for x in pictures), *fixed)
+        parts = terms(*(rows_of(x, first, rows) if x.shape == shape else x for x in arrays))
         products = [
             jax.lax.dot_general(ones, part.reshape(n, -1, c), (((2,), (1,)), ((0,), (0,))))
             for part in parts

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nstjax.ops.moments import channel_moments, normalize_channels
+from nstjax.ops.moments import channel_moments, normalize_channels, normalized
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.strips import rows_of
 
@@ -302,8 +302,7 @@ def normalize(
     if not isinstance(x, Rowwise):
         return normalize_channels(x, scale, bias, epsilon)
     mean, variance = moments(x)
-    factor = jax.lax.rsqrt(variance + epsilon) * scale
-    return pointwise(lambda x: (x - mean) * factor + bias, x)
+    return pointwise(lambda x: normalized(x, mean, variance, scale, bias, epsilon), x)
 
 
 def _whole(x: Rowwise) -> jax.ShapeDtypeStruct:
