@@ -18,7 +18,12 @@ def trims(monkeypatch):
     monkeypatch.setattr(heap, "sys", SimpleNamespace(platform="linux"))
     register = jax.monitoring.register_event_duration_secs_listener
     monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", listeners.append)
-    register(lambda *args, **more: [listener(*args, **more) for listener in listeners])
+
+    def pass_on(event: str, duration_secs: float, **more: str | int) -> None:
+        for listener in listeners:
+            listener(event, duration_secs, **more)
+
+    register(pass_on)
     tidy_after_compilations.cache_clear()
     yield found
     listeners.clear()

@@ -6,9 +6,11 @@ XLA's sums over all but the last dimension.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from nstjax.ops.choice import own_algorithms_allowed
@@ -42,7 +44,10 @@ def channel_moments(
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalize_channels(
-    x: Float[Array, "n h w c"], scale: Float[Array, " c"], bias: Float[Array, " c"], epsilon: float
+    x: Float[Array, "n h w c"],
+    scale: Float[Array | np.ndarray, " c"],
+    bias: Float[Array | np.ndarray, " c"],
+    epsilon: float,
 ) -> Float[Array, "n h w c"]:
     """Brings each picture's channels to a mean of `bias` and a spread of `scale`.
 
@@ -67,22 +72,27 @@ def normalize_channels(
 
 
 def normalized(
-    x: Array, mean: Array, variance: Array, scale: Array, bias: Array, epsilon: float
+    x: Array,
+    mean: Array,
+    variance: Array,
+    scale: Array | np.ndarray,
+    bias: Array | np.ndarray,
+    epsilon: float,
 ) -> Array:
     """What `normalize_channels` makes of some pixels, given the moments of all."""
     return (x - mean) * (jax.lax.rsqrt(variance + epsilon) * scale) + bias
 
 
 def _forward(
-    x: Array, scale: Array, bias: Array, epsilon: float
-) -> tuple[Array, tuple[Array, ...]]:
+    x: Array, scale: Array | np.ndarray, bias: Array | np.ndarray, epsilon: float
+) -> tuple[Array, tuple[Any, ...]]:
     mean, variance = channel_moments(x)
     y = normalized(x, mean, variance, scale, bias, epsilon)
     return y, (x, mean, variance, scale, bias)
 
 
 def _backward(
-    epsilon: float, residuals: tuple[Array, ...], gradient: Array
+    epsilon: float, residuals: tuple[Any, ...], gradient: Array
 ) -> tuple[Array, Array, Array]:
     x, mean, variance, scale, bias = residuals
     inverse = jax.lax.rsqrt(variance + epsilon)

@@ -286,7 +286,10 @@ def moments(x: Picture) -> tuple[Array, Array]:
 
 
 def normalize(
-    x: Picture, scale: Float[Array, " c"], bias: Float[Array, " c"], epsilon: float
+    x: Picture,
+    scale: Float[Array | np.ndarray, " c"],
+    bias: Float[Array | np.ndarray, " c"],
+    epsilon: float,
 ) -> Picture:
     """Normalises each picture's channels, as `normalize_channels`.
 
