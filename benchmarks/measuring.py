@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sides.work import process_peak
+from sides.work import RSS_UNIT, process_peak
 
 import nstjax
 from nstjax.errors import NstjaxError
@@ -26,8 +26,6 @@ from nstjax.vgg import Weights, load_weights
 from nstjax.vgg.layers import kernel_shapes
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
-# Kilobytes, but for macOS, which counts bytes.
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _PEAK_SIDE = {"cpu": 2048}  # of the matrices; enough for all cores to be busy
 
 
@@ -78,7 +76,7 @@ def run_program(arguments: list[str]) -> tuple[int, float, int]:
         os.waitpid(process, 0)
         raise
     seconds = time.perf_counter() - began
-    return os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss * _RSS_UNIT
+    return os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss * RSS_UNIT
 
 
 def find_weights(network: str) -> Weights:

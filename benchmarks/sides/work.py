@@ -19,6 +19,8 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 # Does the work once and returns a number by which sides can be compared.
 Run = Callable[[], float]
+# Of `ru_maxrss`, in bytes: kilobytes, but for macOS, which counts bytes.
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,7 @@ def process_peak() -> int:
         return int(status.partition("VmHWM:")[2].split()[0]) * 2**10
     import resource  # absent on Windows
 
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
 
 
 def say(**words: Any) -> None:

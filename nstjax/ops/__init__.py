@@ -5,7 +5,7 @@ from nstjax.ops.downsample import conv3x3_stride2
 from nstjax.ops.few_channels import conv_few_inputs, conv_few_outputs
 from nstjax.ops.heap import tidy_after_compilations
 from nstjax.ops.matrix_root import matrix_square_root, trace_of_square_root
-from nstjax.ops.moments import channel_moments, normalize_channels
+from nstjax.ops.moments import channel_moments
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.pooling import max_pool2x2
 from nstjax.ops.programs import Program, compiler_options
@@ -46,7 +46,6 @@ __all__ = [
     "moments",
     "neighbourhood",
     "normalize",
-    "normalize_channels",
     "pixel_shuffle",
     "pixel_unshuffle",
     "pointwise",

@@ -44,30 +44,9 @@ def channel_moments(
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalize_channels(
-    x: Float[Array, "n h w c"],
-    scale: Float[Array | np.ndarray, " c"],
-    bias: Float[Array | np.ndarray, " c"],
-    epsilon: float,
-) -> Float[Array, "n h w c"]:
-    """Brings each picture's channels to a mean of `bias` and a spread of `scale`.
-
-    The gradient is written as what it is, in two sums over the pixels.
-
-    Args:
-        x: shape (N, H, W, C).
-        scale: by channel.
-        bias: by channel.
-        epsilon: added to the variances.
-
-    Returns:
-        Shape (N, H, W, C).
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> x = jnp.array([[[[1.0], [5.0]]]])
-        >>> normalize_channels(x, jnp.array([3.0]), jnp.array([7.0]), 0.0).ravel().tolist()
-        [4.0, 10.0]
-    """
+    x: Array, scale: Array | np.ndarray, bias: Array | np.ndarray, epsilon: float
+) -> Array:
+    """`nstjax.ops.normalize` of an array, with its gradient as what it is: two sums over pixels."""
     return _forward(x, scale, bias, epsilon)[0]
 
 

@@ -291,7 +291,7 @@ def normalize(
     bias: Float[Array | np.ndarray, " c"],
     epsilon: float,
 ) -> Picture:
-    """Normalises each picture's channels, as `normalize_channels`.
+    """Brings each picture's channels to a mean of `bias` and a spread of `scale`.
 
     Args:
         x: shape (N, H, W, C).
@@ -301,6 +301,12 @@ def normalize(
 
     Returns:
         Shape (N, H, W, C).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x = jnp.array([[[[1.0], [5.0]]]])
+        >>> normalize(x, jnp.array([3.0]), jnp.array([7.0]), 0.0).ravel().tolist()
+        [4.0, 10.0]
     """
     if not isinstance(x, Rowwise):
         return normalize_channels(x, scale, bias, epsilon)
