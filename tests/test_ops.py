@@ -167,6 +167,7 @@ def test_in_float64(rng):
 def test_winograd_by_strips(strip_bytes, pad, rng, monkeypatch):
     """Seven rows of tiles: one by one, by a number that does not divide them, and all at once."""
     monkeypatch.setattr(winograd, "STRIP_BYTES", strip_bytes)
+    monkeypatch.setattr(winograd, "LEAST_TILES", 1)
 
     @jax.jit
     def ours(x, kernel, gradient):
@@ -178,6 +179,16 @@ def test_winograd_by_strips(strip_bytes, pad, rng, monkeypatch):
     y, vjp = jax.vjp(lambda x, kernel: direct(x, kernel, pad), x, kernel)
     for our, their in zip(ours(x, kernel, gradient), (y, *vjp(gradient)), strict=True):
         assert_close(our, their)
+
+
+def test_strips_have_tiles_enough_for_fast_products():
+    strips, rows, columns = winograd._split(1, 32, 32, 1024)
+    assert (strips, rows, columns) == (1, 8, 8)  # of less than 128 tiles in all
+    strips, rows, columns = winograd._split(1, 512, 512, 1024)
+    assert (strips, rows, columns) == (128, 1, 128)
+    strips, rows, columns = winograd._split(4, 64, 64, 1024)
+    assert (strips, rows, columns) == (8, 2, 16)
+    assert 4 * rows * columns == winograd.LEAST_TILES
 
 
 def test_winograd_is_exact_enough_for_many_channels(rng):
