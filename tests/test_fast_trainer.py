@@ -20,7 +20,14 @@ from nstjax.fast import trainer
 from nstjax.fast.network import paint
 from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.settings import Architecture, TrainingRecipe
-from nstjax.fast.trainer import State, first_state, loss_of, make_optimizer, make_step
+from nstjax.fast.trainer import (
+    State,
+    first_state,
+    gradient_of,
+    loss_of,
+    make_optimizer,
+    make_step,
+)
 from nstjax.objective import TERMS, Inputs, Structure, Targets, structure_of
 from nstjax.objective import weights_of as term_weights_of
 from nstjax.settings import override
@@ -259,6 +266,49 @@ def test_gradient_by_finite_differences(tiny, tiny_params):
         np.testing.assert_allclose(
             (totals[0] - totals[1]) / (2 * length), slope, rtol=4e-2, err_msg=layer
         )
+
+
+@pytest.mark.parametrize(("count", "at_a_time"), [(4, 2), (3, 3)])
+def test_the_gradient_in_parts_is_the_whole_batchs(
+    count, at_a_time, tiny, tiny_params, monkeypatch
+):
+    _, structure, numbers = tiny
+    batch = jnp.concatenate([BATCH, 0.5 * BATCH[::-1]])[:count]
+    whole = jax.value_and_grad(loss_of, argnums=3, has_aux=True)
+    how = {"static_argnums": (0, 1), "compiler_options": QUICKLY}
+    expected = jax.jit(whole, **how)(TINY, structure, numbers, tiny_params, batch)
+    sizes = []
+
+    def recorded(*arguments):
+        sizes.append(len(arguments[-1]))
+        return loss_of(*arguments)
+
+    monkeypatch.setattr(trainer, "loss_of", recorded)
+    found = jax.jit(gradient_of, **how)(TINY, structure, numbers, tiny_params, batch)
+    assert set(sizes) == {at_a_time}
+    scale = norm(expected[1])
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_batches_stay_whole_where_gradients_in_loops_are_slow(tiny, monkeypatch):
+    _, structure, numbers = tiny
+    sizes = []
+
+    def recorded(recipe, structure, inputs, params, batch):
+        sizes.append(len(batch))
+        return jnp.sum(params["kernel"]) * batch.mean(), {}
+
+    monkeypatch.setattr(trainer, "loss_of", recorded)
+    narrow = dataclasses.replace(structure, precision="bfloat16")
+    params, batch = {"kernel": jnp.ones(1)}, jnp.ones((4, 2, 2, 3))
+    gradient_of(TINY, narrow, numbers, params, batch)
+    with monkeypatch.context() as forced:
+        forced.setenv("NSTJAX_CONV", "direct")
+        gradient_of(TINY, structure, numbers, params, batch)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    gradient_of(TINY, structure, numbers, params, batch)
+    assert sizes == [4, 4, 4]
 
 
 def rates(**settings) -> list[float]:

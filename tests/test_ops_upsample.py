@@ -15,7 +15,7 @@ from convolutions import (
 
 from nstjax.ops import strips
 from nstjax.ops.downsample import conv3x3_stride2
-from nstjax.ops.upsample import upsample_conv3x3
+from nstjax.ops.upsample import transposed_conv3x3, upsample_conv3x3
 
 # N, H, W, I and O, and of how many bytes strips are: then they have one row, some, or all. Shapes
 # differ, for programs are kept by shape.
@@ -27,14 +27,21 @@ def upsample(x, kernel):
     return direct(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect"), kernel)
 
 
-BOTH = [
+def transposed(x, kernel):
+    return jax.lax.conv_transpose(
+        x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+ALL = [
     pytest.param(upsample_conv3x3, upsample, id="upsample"),
+    pytest.param(transposed_conv3x3, transposed, id="transposed"),
     pytest.param(conv3x3_stride2, partial(direct, stride=2), id="stride2"),
 ]
 
 
 @pytest.mark.parametrize(("shape", "strip_bytes"), CASES)
-@pytest.mark.parametrize(("ours", "theirs"), BOTH)
+@pytest.mark.parametrize(("ours", "theirs"), ALL)
 def test_result_and_gradients(ours, theirs, shape, strip_bytes, rng, monkeypatch):
     monkeypatch.setattr(strips, "STRIP_BYTES", strip_bytes)
     x = jnp.asarray(rng.standard_normal(shape[:4], dtype=np.float32))
@@ -50,7 +57,7 @@ def test_one_pixel_is_enlarged(rng):
     np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), BOTH)
+@pytest.mark.parametrize(("ours", "theirs"), ALL)
 def test_in_other_dtypes(ours, theirs, rng):
     x, kernel = rng.standard_normal((1, 5, 6, 2)), rng.standard_normal((3, 3, 2, 3))
     check_in_other_dtypes(ours, theirs, x, kernel)
@@ -61,6 +68,7 @@ def test_in_other_dtypes(ours, theirs, rng):
     ("convolve", "own"),
     [
         (upsample_conv3x3, lambda text: "tensor<2x2x3x12xf32>" in text),
+        (transposed_conv3x3, lambda text: "tensor<2x2x3x12xf32>" in text),
         (conv3x3_stride2, lambda text: text.count("stablehlo.convolution") == 1),
     ],
 )

@@ -1,9 +1,6 @@
 """Johnson's style network."""
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array
 
 from nstjax.fast.layers import StyleModule, relu
 from nstjax.ops import (
@@ -12,25 +9,12 @@ from nstjax.ops import (
     conv_few_outputs,
     crop,
     reflect,
+    transposed_conv3x3,
     upsample_conv3x3,
 )
 from nstjax.ops.rowwise import Picture
 
 RESIDUAL_BLOCKS = 5
-
-
-def transposed_conv3x3(x: Array, kernel: Array) -> Array:
-    """Doubles height and width by a transposed convolution with stride 2."""
-    return jax.lax.conv_transpose(
-        x,
-        kernel,
-        (2, 2),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
-    )
-
-
 _ENLARGE = {"nearest": upsample_conv3x3, "transpose": transposed_conv3x3}
 
 

@@ -11,9 +11,15 @@ from jaxtyping import Array, Float
 from nstjax.fast.network import Params, init_params, paint
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.objective import Inputs, Structure, Targets, Terms, evaluate, report_terms
+from nstjax.ops.choice import own_algorithms_allowed
 from nstjax.targets import content_targets
 
 Metrics = dict[str, Float[Array, ""]]
+Found = tuple[tuple[Float[Array, ""], Terms], Params]
+
+# Of how many pictures a CPU computes the gradient at a time. Layers of few are nearer to the cache,
+# and all parts of a batch use the same memory; but with a single one matrix products are slower.
+_AT_A_TIME = 2
 
 
 class State(NamedTuple):
@@ -95,6 +101,41 @@ def loss_of(
     return evaluate(structure, inputs._replace(targets=targets), painted)
 
 
+def gradient_of(
+    recipe: TrainingRecipe,
+    structure: Structure,
+    inputs: Inputs,
+    params: Params,
+    batch: Float[Array, "n h w 3"],
+) -> Found:
+    """Evaluates the objective and its gradient, on CPUs a part of the batch after the other.
+
+    Args:
+        recipe: the settings.
+        structure: of the objective.
+        inputs: its numbers.
+        params: of the style network.
+        batch: photographs, RGB in [0, 1], shape (N, H, W, 3).
+
+    Returns:
+        What `loss_of` returns, and the gradient of its total with respect to the parameters.
+    """
+
+    def of_part(part: Float[Array, "n h w 3"]) -> Found:
+        def loss(params: Params) -> tuple[Float[Array, ""], Terms]:
+            return loss_of(recipe, structure, inputs, params, part)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    count = len(batch)
+    in_parts = own_algorithms_allowed(batch) and structure.precision == "float32"
+    if not in_parts or count <= _AT_A_TIME or count % _AT_A_TIME:
+        return of_part(batch)
+    found = jax.lax.map(of_part, batch.reshape(-1, _AT_A_TIME, *batch.shape[1:]))
+    # Terms are means over the pictures, so that the parts' means are the batch's.
+    return jax.tree.map(lambda values: values.mean(0), found)
+
+
 def make_step(
     recipe: TrainingRecipe, structure: Structure, *, axis_name: str | None = None
 ) -> Callable[[State, Float[Array, "n h w 3"], Inputs], tuple[State, Metrics]]:
@@ -112,10 +153,7 @@ def make_step(
     optimizer = make_optimizer(recipe)
 
     def step(state: State, batch: Float[Array, "n h w 3"], inputs: Inputs) -> tuple[State, Metrics]:
-        def loss(params: Params) -> tuple[Float[Array, ""], Terms]:
-            return loss_of(recipe, structure, inputs, params, batch)
-
-        (total, raw), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+        (total, raw), gradient = gradient_of(recipe, structure, inputs, state.params, batch)
         if axis_name is not None:
             total, raw, gradient = jax.lax.pmean((total, raw, gradient), axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

@@ -24,7 +24,7 @@ from nstjax.ops.rowwise import (
 )
 from nstjax.ops.shuffle import pixel_shuffle, pixel_unshuffle
 from nstjax.ops.tiles import map_tiles
-from nstjax.ops.upsample import upsample_conv3x3
+from nstjax.ops.upsample import transposed_conv3x3, upsample_conv3x3
 
 __all__ = [
     "Program",
@@ -54,5 +54,6 @@ __all__ = [
     "tidy_after_compilations",
     "trace_of_square_root",
     "transform_frozen",
+    "transposed_conv3x3",
     "upsample_conv3x3",
 ]

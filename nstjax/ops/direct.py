@@ -1,10 +1,17 @@
-"""XLA's own convolution, which all other algorithms are measured against, and its gradients."""
+"""XLA's own convolution, which all other algorithms are measured against, and its gradients.
+
+What XLA derives as a gradient is a convolution with reversed or exchanged dimensions, which its CPU
+backend computes many times slower inside `while`, `scan` and `map`. The gradients here are plain
+convolutions there, as fast in loops as outside them.
+"""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from nstjax.ops.choice import own_algorithms_allowed
 
 
 def direct(
@@ -42,6 +49,29 @@ def turned(kernel: Float[Array, "a b i o"]) -> Float[Array, "a b o i"]:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
+def direct_x_gradient(
+    kernel: Float[Array, "a b i o"], gradient: Float[Array, "n p q o"]
+) -> Float[Array, "n h w i"]:
+    """The gradient of a convolution without padding with respect to the picture.
+
+    Args:
+        kernel: shape (A, B, I, O).
+        gradient: of the result, shape (N, P, Q, O).
+
+    Returns:
+        Shape (N, P + A - 1, Q + B - 1, I).
+    """
+    return direct(surround(gradient, kernel), turned(kernel))
+
+
+def surround(
+    gradient: Float[Array, "n p q o"], kernel: Float[Array, "a b _ _"]
+) -> Float[Array, "n h w o"]:
+    """Puts zeros around a gradient, for all pixels that a turned kernel reaches."""
+    around = [(size - 1, size - 1) for size in kernel.shape[:2]]
+    return jnp.pad(gradient, ((0, 0), *around, (0, 0)))
+
+
 def direct_kernel_gradient(
     x: Float[Array, "n h w i"],
     gradient: Float[Array, "n p q o"],
@@ -49,7 +79,7 @@ def direct_kernel_gradient(
     *,
     pad: int = 0,
 ) -> Float[Array, "a b i o"]:
-    """The gradient with respect to a kernel as XLA derives it: slow only in compiled loops.
+    """The gradient with respect to a kernel.
 
     Args:
         x: what was convolved, shape (N, H, W, I).
@@ -60,9 +90,34 @@ def direct_kernel_gradient(
     Returns:
         Shape (A, B, I, O).
     """
+    if gradient.size and own_algorithms_allowed(x, gradient):
+        x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        y = direct(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3))
+        return y.transpose(1, 2, 0, 3)
     shape = (*size, x.shape[3], gradient.shape[3])
     # Linear in the kernel: where its value comes from does not matter.
     transpose = jax.linear_transpose(
         lambda kernel: direct(x, kernel, x.dtype, pad=pad), jax.ShapeDtypeStruct(shape, x.dtype)
     )
     return transpose(gradient)[0]
+
+
+@jax.custom_vjp
+def convolve_in_loops(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "a b i o"]
+) -> Float[Array, "n p q o"]:
+    """Convolves without padding, with the gradients above."""
+    return direct(x, kernel)
+
+
+def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return convolve_in_loops(x, kernel), (x, kernel)
+
+
+def _backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    for_kernel = direct_kernel_gradient(x, gradient, kernel.shape[:2])
+    return direct_x_gradient(kernel, gradient), for_kernel
+
+
+convolve_in_loops.defvjp(_forward, _backward)

@@ -8,10 +8,15 @@ needs the options that `compiler_options` gives. Without them these convolutions
 long.
 """
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nstjax.ops.direct import direct, direct_kernel_gradient, turned
+from nstjax.ops.direct import (
+    direct,
+    direct_kernel_gradient,
+    direct_x_gradient,
+    surround,
+    turned,
+)
 from nstjax.ops.strips import faster_on_cpu
 
 
@@ -77,24 +82,18 @@ def shift_and_add(
     return total
 
 
-def _surround(gradient: Array, kernel: Array) -> Array:
-    """Zeros for all pixels that a turned kernel reaches."""
-    around = [(size - 1, size - 1) for size in kernel.shape[:2]]
-    return jnp.pad(gradient, ((0, 0), *around, (0, 0)))
-
-
 _FEW_INPUTS = faster_on_cpu(
     direct,
     None,
-    lambda x, kernel, gradient: shift_and_add(_surround(gradient, kernel), turned(kernel)),
-    None,
+    lambda x, kernel, gradient: shift_and_add(surround(gradient, kernel), turned(kernel)),
+    lambda x, kernel, gradient: direct_kernel_gradient(x, gradient, kernel.shape[:2]),
 )
 _FEW_OUTPUTS = faster_on_cpu(
     direct,
     shift_and_add,
-    lambda x, kernel, gradient: direct(_surround(gradient, kernel), turned(kernel)),
+    lambda x, kernel, gradient: direct_x_gradient(kernel, gradient),
     # Turned by 180°, the gradient's neighbourhoods times the picture are what its own are times it.
     lambda x, kernel, gradient: turned(
-        direct_kernel_gradient(_surround(gradient, kernel), x, kernel.shape[:2])
+        direct_kernel_gradient(surround(gradient, kernel), x, kernel.shape[:2])
     ),
 )

@@ -1,10 +1,12 @@
-"""Enlargement by repeating pixels, then a 3×3 convolution, computed on the small picture.
+"""Enlargements with a 3×3 convolution, computed on the small picture.
 
-In one direction, of the kernel (p, q, r) and the pixels … a b c …, all of them doubled, the two
-results at b are p a + (q + r) b and (p + q) b + r c: each sees two pixels. In two directions the
-four results of a pixel, as four times the channels, are convolutions of the small picture with
-kernels of 2×2, on 16 products for four results where a direct convolution takes 36. Reflected
-borders of the enlarged picture are repeated borders of the small one.
+With pixels repeated: in one direction, of the kernel (p, q, r) and the pixels … a b c …, all of
+them doubled, the two results at b are p a + (q + r) b and (p + q) b + r c: each sees two pixels. In
+two directions the four results of a pixel, as four times the channels, are convolutions of the
+small picture with kernels of 2×2, on 16 products for four results where a direct convolution takes
+36. Reflected borders of the enlarged picture are repeated borders of the small one.
+
+With zeros put in, which is a transposed convolution: the two results at b are p a + r b and q b.
 """
 
 from typing import Any
@@ -14,12 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nstjax.ops.direct import direct
+from nstjax.ops.direct import convolve_in_loops, direct
 from nstjax.ops.padding import reflect_pad
-from nstjax.ops.strips import faster_on_cpu
+from nstjax.ops.shuffle import pixel_shuffle
+from nstjax.ops.strips import Forward, faster_on_cpu
 
 # What the even and the odd result take of the kernel, for each of the two pixels that they see.
-_PHASES = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+_REPEATED = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+_ZEROS_PUT_IN = np.array([[[1, 0, 0], [0, 0, 1]], [[0, 0, 0], [0, 1, 0]]], np.float32)
 
 
 def upsample_conv3x3(
@@ -40,30 +44,71 @@ def upsample_conv3x3(
         >>> upsample_conv3x3(x, jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
         [[0.0, 3.0, 6.0, 9.0], [0.0, 3.0, 6.0, 9.0]]
     """
-    return _CONVOLVE(x, kernel)
+    return _UPSAMPLE(x, kernel)
 
 
-def _plain(x: Array, kernel: Array, dtype: Any) -> Array:
+def transposed_conv3x3(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]
+) -> Float[Array, "n a b o"]:
+    """Doubles height and width by a transposed convolution with stride 2.
+
+    Args:
+        x: shape (N, H, W, I).
+        kernel: shape (3, 3, I, O).
+
+    Returns:
+        Shape (N, 2 H, 2 W, O), in float32 also for bfloat16; as `jax.lax.conv_transpose` with
+        padding `"SAME"`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> transposed_conv3x3(jnp.ones((1, 1, 2, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
+        [[1.0, 1.0, 2.0, 1.0], [1.0, 1.0, 2.0, 1.0]]
+    """
+    return _TRANSPOSED(x, kernel)
+
+
+def _plain_upsample(x: Array, kernel: Array, dtype: Any) -> Array:
     return direct(reflect_pad(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), 1), kernel, dtype)
 
 
-def _forward(x: Array, kernel: Array) -> Array:
-    n, h, w, i = x.shape
+def _plain_transposed(x: Array, kernel: Array, dtype: Any) -> Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_transpose(
+        x, kernel, (2, 2), "SAME", dimension_numbers=numbers, preferred_element_type=dtype
+    )
+
+
+def _phases(x: Array, kernel: Array, taken: np.ndarray) -> Array:
+    """The four results of each two by two pixels, as channels."""
+    i, o = kernel.shape[2:]
+    kernels = jnp.einsum("pua,qvb,abio->uvipqo", taken, taken, kernel)
+    return convolve_in_loops(x, kernels.reshape(2, 2, i, 4 * o))
+
+
+def _upsample(x: Array, kernel: Array) -> Array:
+    n, h, w, _ = x.shape
     o = kernel.shape[3]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    phases = jnp.einsum("pua,qvb,abio->uvipqo", _PHASES, _PHASES, kernel)
-    y = direct(x, phases.reshape(2, 2, i, 4 * o)).reshape(n, h + 1, w + 1, 2, 2, o)
+    y = _phases(x, kernel, _REPEATED).reshape(n, h + 1, w + 1, 2, 2, o)
     # The odd results see the pixel itself and the next one.
     rows = [jnp.stack([y[:, p : p + h, q : q + w, p, q] for q in (0, 1)], 3) for p in (0, 1)]
     return jnp.stack(rows, 2).reshape(n, 2 * h, 2 * w, o)
 
 
-def _x_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
-    return jax.vjp(lambda x: _forward(x, kernel), x)[1](gradient)[0]
+def _transposed(x: Array, kernel: Array) -> Array:
+    x = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
+    return pixel_shuffle(_phases(x, kernel, _ZEROS_PUT_IN), 2)
 
 
-def _kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
-    return jax.vjp(lambda kernel: _forward(x, kernel), kernel)[1](gradient)[0]
+def _with_gradients(plain: Any, forward: Forward) -> Forward:
+    return faster_on_cpu(
+        plain,
+        forward,
+        lambda x, kernel, gradient: jax.vjp(lambda x: forward(x, kernel), x)[1](gradient)[0],
+        lambda x, kernel, gradient: jax.vjp(lambda k: forward(x, k), kernel)[1](gradient)[0],
+    )
 
 
-_CONVOLVE = faster_on_cpu(_plain, _forward, _x_gradient, _kernel_gradient)
+_UPSAMPLE = _with_gradients(_plain_upsample, _upsample)
+_TRANSPOSED = _with_gradients(_plain_transposed, _transposed)
