@@ -36,13 +36,14 @@ from nstjax.ops import (
     conv_few_outputs,
     convolution,
     transform_frozen,
+    transposed_conv3x3,
     upsample_conv3x3,
 )
 from nstjax.ops.convolution import Transformed
 from nstjax.vgg.layers import kernel_shapes
 
-# How often a program does a pass. Training steps, the only ones with gradients with respect to
-# kernels, are in no loop.
+# How often a program does a pass. The gradient with respect to kernels is timed outside loops, in
+# which XLA's own is many times slower.
 LOOPS = {"forward": 4, "picture": 4, "kernel": 1}
 ALGORITHMS = ("direct", "defaults", "own")
 
@@ -116,6 +117,8 @@ def layers() -> Iterator[Layer]:
     yield Layer("residual", valid, (1, 130, 130, 128), (3, 3, 128, 128))
     yield Layer("up1", plain(upsample_conv3x3), (1, 128, 128, 128), (3, 3, 128, 64))
     yield Layer("up2", plain(upsample_conv3x3), (1, 256, 256, 64), (3, 3, 64, 32))
+    yield Layer("up1, transpose", plain(transposed_conv3x3), (1, 128, 128, 128), (3, 3, 128, 64))
+    yield Layer("up2, transpose", plain(transposed_conv3x3), (1, 256, 256, 64), (3, 3, 64, 32))
     yield Layer("output", plain(conv_few_outputs), (1, 520, 520, 32), (9, 9, 32, 3))
 
 

@@ -1,7 +1,7 @@
 """Does `--strength` mean the same at every size and for every pair?
 
 Usage: python benchmarks/strength.py PHOTO:PAINTING … [--sizes 256 512 1024] [--strength 0.5]
-       [--steps 60] [--recipe nstjax] [--json FILE]
+       [--steps N] [--recipe nstjax] [--json FILE]
 
 Each pair is painted at each size, at that size alone: coarse to fine, where a recipe does that, is
 left out. The figure is what the style loss of the finished picture, in 8 bits as it is saved, is of
@@ -32,29 +32,33 @@ def main() -> None:
     parser.add_argument("pairs", nargs="+", metavar="PHOTO:PAINTING", help="files")
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512, 1024])
     parser.add_argument("--strength", type=float, default=0.5)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--recipe", default="nstjax")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args()
-    weights = find_weights(nstjax.get_recipe(options.recipe).network)
+    recipe = nstjax.get_recipe(options.recipe)
+    if options.steps:
+        recipe = nstjax.override(recipe, steps=options.steps)
+    weights = find_weights(recipe.network)
     try:
         with tqdm(total=len(options.pairs) * len(options.sizes), unit="picture") as bar:
-            results = [measure(pair, options, weights, bar) for pair in options.pairs]
+            results = [measure(pair, options, recipe, weights, bar) for pair in options.pairs]
     except NstjaxError as error:
         sys.exit(str(error))
     print(f"{strength_table(results)}\n\nwanted: {wanted_distance(options.strength):.3f}")
     if options.json:
-        settings = {name: getattr(options, name) for name in ("steps", "recipe")}
+        settings = {"steps": recipe.steps, "recipe": recipe.name}
         save_json(options.json, weights=weights.sha256, settings=settings, results=results)
 
 
-def measure(pair: str, options: argparse.Namespace, weights: Weights, bar: tqdm) -> dict[str, Any]:
+def measure(
+    pair: str, options: argparse.Namespace, recipe: nstjax.Recipe, weights: Weights, bar: tqdm
+) -> dict[str, Any]:
     """Paints a pair at each size; the distances by size."""
     photo, _, painting = pair.partition(":")
-    recipe = nstjax.get_recipe(options.recipe)
     distances = {}
     for size in options.sizes:
-        sized = nstjax.override(recipe, size=size, steps=options.steps, schedule=str(size))
+        sized = nstjax.override(recipe, size=size, schedule=str(size))
         result = nstjax.stylize(
             photo, painting, recipe=sized, weights=weights, strength=options.strength
         )

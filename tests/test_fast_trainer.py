@@ -23,10 +23,10 @@ from nstjax.fast.settings import Architecture, TrainingRecipe
 from nstjax.fast.trainer import (
     State,
     first_state,
-    gradient_of,
     loss_of,
     make_optimizer,
     make_step,
+    value_and_gradient,
 )
 from nstjax.objective import TERMS, Inputs, Structure, Targets, structure_of
 from nstjax.objective import weights_of as term_weights_of
@@ -284,11 +284,37 @@ def test_the_gradient_in_parts_is_the_whole_batchs(
         return loss_of(*arguments)
 
     monkeypatch.setattr(trainer, "loss_of", recorded)
-    found = jax.jit(gradient_of, **how)(TINY, structure, numbers, tiny_params, batch)
+    found = jax.jit(value_and_gradient, **how)(TINY, structure, numbers, tiny_params, batch)
     assert set(sizes) == {at_a_time}
     scale = norm(expected[1])
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(width=1 / 16),
+        Architecture(width=1 / 16, upsampling="transpose"),
+        Architecture(design="subpixel", width=1 / 16),
+    ],
+    ids=lambda architecture: f"{architecture.design}-{architecture.upsampling}",
+)
+def test_all_convolutions_are_fast_in_loops(architecture, tiny):
+    """Others, with reversed or exchanged dimensions, take a CPU many times as long there."""
+    _, structure, numbers = tiny
+    recipe = override(TINY, architecture=architecture)
+    params = first_state(recipe).params
+    batch = jnp.concatenate([BATCH, BATCH])
+    lowered = jax.jit(value_and_gradient, static_argnums=(0, 1)).lower(
+        recipe, structure, numbers, params, batch
+    )
+    convolutions = [line for line in lowered.as_text().splitlines() if ".convolution(" in line]
+    assert len(convolutions) > 10
+    for convolution in convolutions:
+        assert "dim_numbers = [b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]" in convolution
+        assert "reverse = [true" not in convolution
+        assert "lhs_dilate = [2" not in convolution
 
 
 def test_batches_stay_whole_where_gradients_in_loops_are_slow(tiny, monkeypatch):
@@ -302,12 +328,12 @@ def test_batches_stay_whole_where_gradients_in_loops_are_slow(tiny, monkeypatch)
     monkeypatch.setattr(trainer, "loss_of", recorded)
     narrow = dataclasses.replace(structure, precision="bfloat16")
     params, batch = {"kernel": jnp.ones(1)}, jnp.ones((4, 2, 2, 3))
-    gradient_of(TINY, narrow, numbers, params, batch)
+    value_and_gradient(TINY, narrow, numbers, params, batch)
     with monkeypatch.context() as forced:
         forced.setenv("NSTJAX_CONV", "direct")
-        gradient_of(TINY, structure, numbers, params, batch)
+        value_and_gradient(TINY, structure, numbers, params, batch)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    gradient_of(TINY, structure, numbers, params, batch)
+    value_and_gradient(TINY, structure, numbers, params, batch)
     assert sizes == [4, 4, 4]
 
 

@@ -10,16 +10,16 @@ from jaxtyping import Array, Float
 
 from nstjax.fast.network import Params, init_params, paint
 from nstjax.fast.settings import TrainingRecipe
-from nstjax.objective import Inputs, Structure, Targets, Terms, evaluate, report_terms
+from nstjax.objective import TERMS, Inputs, Structure, Targets, Terms, evaluate, report_terms
 from nstjax.ops.choice import own_algorithms_allowed
 from nstjax.targets import content_targets
 
 Metrics = dict[str, Float[Array, ""]]
-Found = tuple[tuple[Float[Array, ""], Terms], Params]
+ValueAndGradient = tuple[tuple[Float[Array, ""], Terms], Params]
 
-# Of how many pictures a CPU computes the gradient at a time. Layers of few are nearer to the cache,
-# and all parts of a batch use the same memory; but with a single one matrix products are slower.
-_AT_A_TIME = 2
+# Of how many pictures a CPU computes the gradient at a time. Few are nearer to the cache, and all
+# parts of a batch use the same memory; with one alone matrix products are slower.
+_PICTURES_AT_A_TIME = 2
 
 
 class State(NamedTuple):
@@ -101,14 +101,16 @@ def loss_of(
     return evaluate(structure, inputs._replace(targets=targets), painted)
 
 
-def gradient_of(
+def value_and_gradient(
     recipe: TrainingRecipe,
     structure: Structure,
     inputs: Inputs,
     params: Params,
     batch: Float[Array, "n h w 3"],
-) -> Found:
-    """Evaluates the objective and its gradient, on CPUs a part of the batch after the other.
+) -> ValueAndGradient:
+    """Evaluates the objective and its gradient.
+
+    On CPUs, in float32 and for even batches, of two pictures at a time.
 
     Args:
         recipe: the settings.
@@ -121,19 +123,29 @@ def gradient_of(
         What `loss_of` returns, and the gradient of its total with respect to the parameters.
     """
 
-    def of_part(part: Float[Array, "n h w 3"]) -> Found:
+    def of_part(part: Float[Array, "n h w 3"]) -> ValueAndGradient:
         def loss(params: Params) -> tuple[Float[Array, ""], Terms]:
             return loss_of(recipe, structure, inputs, params, part)
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
-    count = len(batch)
-    in_parts = own_algorithms_allowed(batch) and structure.precision == "float32"
-    if not in_parts or count <= _AT_A_TIME or count % _AT_A_TIME:
+    count, rest = divmod(len(batch), _PICTURES_AT_A_TIME)
+    # Elsewhere gradients are those that XLA derives, which a CPU computes slowly in loops.
+    fast_in_loops = own_algorithms_allowed(batch) and structure.precision == "float32"
+    if rest or count < 2 or not fast_in_loops:
         return of_part(batch)
-    found = jax.lax.map(of_part, batch.reshape(-1, _AT_A_TIME, *batch.shape[1:]))
-    # Terms are means over the pictures, so that the parts' means are the batch's.
-    return jax.tree.map(lambda values: values.mean(0), found)
+
+    def add(
+        so_far: ValueAndGradient, part: Float[Array, "n h w 3"]
+    ) -> tuple[ValueAndGradient, None]:
+        return jax.tree.map(jnp.add, so_far, of_part(part)), None
+
+    no_terms: Terms = {name: jnp.zeros(()) for name in TERMS}
+    nothing = (jnp.zeros(()), no_terms), jax.tree.map(jnp.zeros_like, params)
+    parts = batch.reshape(count, _PICTURES_AT_A_TIME, *batch.shape[1:])
+    total, _ = jax.lax.scan(add, nothing, parts)
+    # Terms are means over the pictures, and the parts are equal: their mean is the batch's.
+    return jax.tree.map(lambda values: values / count, total)
 
 
 def make_step(
@@ -153,7 +165,7 @@ def make_step(
     optimizer = make_optimizer(recipe)
 
     def step(state: State, batch: Float[Array, "n h w 3"], inputs: Inputs) -> tuple[State, Metrics]:
-        (total, raw), gradient = gradient_of(recipe, structure, inputs, state.params, batch)
+        (total, raw), gradient = value_and_gradient(recipe, structure, inputs, state.params, batch)
         if axis_name is not None:
             total, raw, gradient = jax.lax.pmean((total, raw, gradient), axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

@@ -85,7 +85,7 @@ def shift_and_add(
 _FEW_INPUTS = faster_on_cpu(
     direct,
     None,
-    lambda x, kernel, gradient: shift_and_add(surround(gradient, kernel), turned(kernel)),
+    lambda x, kernel, gradient: shift_and_add(surround(gradient, kernel.shape[:2]), turned(kernel)),
     lambda x, kernel, gradient: direct_kernel_gradient(x, gradient, kernel.shape[:2]),
 )
 _FEW_OUTPUTS = faster_on_cpu(
@@ -94,6 +94,6 @@ _FEW_OUTPUTS = faster_on_cpu(
     lambda x, kernel, gradient: direct_x_gradient(kernel, gradient),
     # Turned by 180°, the gradient's neighbourhoods times the picture are what its own are times it.
     lambda x, kernel, gradient: turned(
-        direct_kernel_gradient(surround(gradient, kernel), x, kernel.shape[:2])
+        direct_kernel_gradient(surround(gradient, kernel.shape[:2]), x, kernel.shape[:2])
     ),
 )

@@ -46,7 +46,7 @@ def channel_moments(
 def normalize_channels(
     x: Array, scale: Array | np.ndarray, bias: Array | np.ndarray, epsilon: float
 ) -> Array:
-    """`nstjax.ops.normalize` of an array, with its gradient as what it is: two sums over pixels."""
+    """`nstjax.ops.normalize` of an array; its gradient is written out, as two sums over pixels."""
     return _forward(x, scale, bias, epsilon)[0]
 
 

@@ -291,7 +291,9 @@ def normalize(
     bias: Float[Array | np.ndarray, " c"],
     epsilon: float,
 ) -> Picture:
-    """Brings each picture's channels to a mean of `bias` and a spread of `scale`.
+    """Instance norm: brings each picture's channels to mean `bias` and standard deviation `scale`.
+
+    An array's can be differentiated once.
 
     Args:
         x: shape (N, H, W, C).

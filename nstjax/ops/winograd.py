@@ -22,9 +22,11 @@ from jaxtyping import Array, Float
 
 from nstjax.ops.strips import blank
 
-# Bytes of transformed tiles that are worked on at a time, so that they stay in the cache; but never
-# so few tiles that their products are slower than what the cache saves.
-STRIP_BYTES, LEAST_TILES = 8 * 2**20, 128
+# Bytes of transformed tiles that are worked on at a time, so that they stay in the cache.
+STRIP_BYTES = 8 * 2**20
+# But no fewer tiles than this, if there are as many: matrices of fewer rows are multiplied so much
+# slower that the cache does not make up for it.
+LEAST_TILES = 128
 
 _LOW, _HIGH = 2**-0.5, 2**0.5
 # A kernel's values at the points, in the order of this module: 0, ±√½, ±√2, ∞; divided by p where
@@ -117,8 +119,8 @@ def _split(n: int, h: int, w: int, channels: int) -> tuple[int, int, int]:
     rows, columns = max(1, -(-h // 4)), max(1, -(-w // 4))
     row_bytes = 36 * n * columns * channels * 4
     strips = min(rows, max(1, round(rows * row_bytes / STRIP_BYTES)))
-    least = -(-LEAST_TILES // (n * columns))
-    rows_each = max(-(-rows // strips), min(rows, least))
+    least_rows = -(-LEAST_TILES // (n * columns))
+    rows_each = max(-(-rows // strips), min(rows, least_rows))
     return -(-rows // rows_each), rows_each, columns
 
 
