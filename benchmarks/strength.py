@@ -36,11 +36,11 @@ def main() -> None:
     parser.add_argument("--recipe", default="nstjax")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args()
-    recipe = nstjax.get_recipe(options.recipe)
-    if options.steps:
-        recipe = nstjax.override(recipe, steps=options.steps)
-    weights = find_weights(recipe.network)
     try:
+        recipe = nstjax.get_recipe(options.recipe)
+        if options.steps is not None:
+            recipe = nstjax.override(recipe, steps=options.steps)
+        weights = find_weights(recipe.network)
         with tqdm(total=len(options.pairs) * len(options.sizes), unit="picture") as bar:
             results = [measure(pair, options, recipe, weights, bar) for pair in options.pairs]
     except NstjaxError as error:
