@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from nstjax.ops.strips import blank
 
 # Bytes of transformed tiles that are worked on at a time, so that they stay in the cache.
-STRIP_BYTES = 8 * 2**20
+STRIP_BYTES = 6 * 2**20
 # But no fewer tiles than this, if there are as many: matrices of fewer rows are multiplied so much
 # slower that the cache does not make up for it.
 LEAST_TILES = 128
