@@ -29,7 +29,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +70,7 @@ class Side(NamedTuple):
 
     name: str
     process: subprocess.Popen
-    first: dict[str, float]
+    first: dict[str, Any]
 
     @property
     def precision(self) -> str:
@@ -106,7 +105,9 @@ def main() -> None:
             results.append(result)
             print_row(result)
     if options.json:
-        save_json(options.json, rounds=options.rounds, peers=peer_versions(sides), results=results)
+        peers = {row["side"].split(",")[0]: row["version"] for row in results}
+        peers.pop("nstjax", None)  # its version is there already
+        save_json(options.json, rounds=options.rounds, peers=peers, results=results)
 
 
 def present(names: list[str]) -> list[str]:
@@ -168,7 +169,7 @@ def start(side: str, folder: str, stack: ExitStack) -> subprocess.Popen:
     return process
 
 
-def answer(process: subprocess.Popen, name: str) -> dict[str, float]:
+def answer(process: subprocess.Popen, name: str) -> dict[str, Any]:
     """The next line that a side says."""
     assert process.stdout
     line = process.stdout.readline()
@@ -290,17 +291,6 @@ def network_arrays(architecture: Architecture) -> dict[str, np.ndarray]:
         if words[-1] == "scale":
             value = rng.uniform(0.5, 1.5, value.shape).astype(np.float32)
         found["/".join(["network", *words, *(["value"] if len(words) == 1 else [])])] = value
-    return found
-
-
-def peer_versions(sides: list[str]) -> dict[str, str]:
-    """The versions of the peers that took part."""
-    found = {}
-    for name in sorted({side.split(",")[0] for side in sides} - {"nstjax"}):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # TensorFlow's build for CPUs alone has another name
-            found[name] = version(f"{name}-cpu")
     return found
 
 

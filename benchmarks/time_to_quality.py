@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from measuring import save_json
-from peers import answer, peer_versions, start, tutorial_work
+from peers import answer, start, tutorial_work
 from tqdm import tqdm
 
 import nstjax
@@ -56,7 +56,8 @@ def main() -> None:
         sys.exit(str(error))
     print(json.dumps(results))
     if options.json:
-        save_json(options.json, peers=peer_versions(["tensorflow"]), results=[results])
+        peers = {"tensorflow": results["tensorflow"]}
+        save_json(options.json, peers=peers, results=[results])
 
 
 def reach(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | str]:
@@ -105,8 +106,9 @@ def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | st
         tutorial_work(content, style, steps=TUTORIAL_STEPS).save(Path(folder))
         print(f"TensorFlow: {TUTORIAL_STEPS} steps", file=sys.stderr)
         began = time.perf_counter()
-        target = answer(start("tensorflow", folder, stack), "tensorflow")["value"]
+        tutorial = answer(start("tensorflow", folder, stack), "tensorflow")
         seconds = time.perf_counter() - began
+    target = tutorial["value"]
     print(f"{target:.4g} in {seconds:.0f} s", file=sys.stderr)
     again = [sys.executable, __file__, "--target", str(target)]
     for name in ("content", "style", "size", "steps", "output"):
@@ -124,6 +126,7 @@ def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | st
         "size": float(recipe.size),
         "steps": float(recipe.steps),
         "target": target,
+        "tensorflow": tutorial["version"],
         "tensorflow_steps": TUTORIAL_STEPS,
         "evaluations": found["evaluations"],
         "tensorflow_s": seconds,

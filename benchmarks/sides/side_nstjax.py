@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from work import Run, Work, serve
 
-from nstjax import objective
+from nstjax import __version__, objective
 from nstjax.fast.network import init_params, paint_clipped
 from nstjax.fast.parallel import make_parallel_step, one_of, replicate, split
 from nstjax.fast.recipes import get_training_recipe
@@ -122,4 +122,4 @@ def device_peak() -> int | None:
 
 
 if __name__ == "__main__":
-    serve({"pixels": pixels, "paint": paint, "train": train}, device_peak)
+    serve(__version__, {"pixels": pixels, "paint": paint, "train": train}, device_peak)

@@ -157,4 +157,4 @@ def train(work: Work) -> Run:
 
 
 if __name__ == "__main__":
-    serve({"pixels": pixels, "paint": paint, "train": train})
+    serve(tf.__version__, {"pixels": pixels, "paint": paint, "train": train})

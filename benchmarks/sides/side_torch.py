@@ -189,6 +189,7 @@ def train(work: Work) -> Run:
 
 if __name__ == "__main__":
     serve(
+        torch.__version__,
         {"pixels": pixels, "paint": paint, "train": train},
         lambda: torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None,
     )

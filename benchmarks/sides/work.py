@@ -1,9 +1,9 @@
 """What the sides of a comparison share: the work they are given, and how they are asked to do it.
 
 A side is a program of its own, so that nothing of another is in its way. It reads the work from a
-folder, does it once, and says what came out and how long that took, compilation included; then it
-does it again for every line it reads, and says how long that took. At the end it says how much
-memory it took. One line of JSON each.
+folder, does it once, and says what came out, how long that took, compilation included, and which
+version of its library did it; then it does it again for every line it reads, and says how long that
+took. At the end it says how much memory it took. One line of JSON each.
 """
 
 import json
@@ -66,12 +66,14 @@ class Work:
 
 
 def serve(
+    version: str,
     makers: dict[str, Callable[[Work], Run]],
     device_peak: Callable[[], int | None] = lambda: None,
 ) -> None:
     """Does the work that the first argument names, as often as it is asked to.
 
     Args:
+        version: of the side's library, as it tells it itself, with the build.
         makers: what makes each kind of work.
         device_peak: the most bytes that were taken of a GPU; None where the process is what counts.
     """
@@ -79,7 +81,7 @@ def serve(
     begin = time.perf_counter()
     run = makers[work.kind](work)
     value = run()
-    say(value=value, first_s=time.perf_counter() - begin)
+    say(value=value, first_s=time.perf_counter() - begin, version=version)
     for _ in sys.stdin:
         begin = time.perf_counter()
         run()
