@@ -36,6 +36,12 @@ def test_what_one_process_compiles_the_next_one_finds(tmp_path):
     assert hits(tmp_path, JAX_COMPILATION_CACHE_DIR="") == 0
 
 
+def test_a_cache_without_a_limit_is_kept(tmp_path):
+    unlimited = {"JAX_COMPILATION_CACHE_MAX_SIZE": "-1"}
+    assert hits(tmp_path, **unlimited) == 0
+    assert hits(tmp_path, **unlimited) > 0
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_damaged_program_is_compiled_again(tmp_path, finished):
     hits(tmp_path)

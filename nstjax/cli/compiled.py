@@ -19,15 +19,16 @@ def keep_compiled() -> None:
     """
     if "jax" in sys.modules or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
+    limit = os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_MOST_BYTES))
     try:
         folder = cache_dir() / "compiled"
         folder.mkdir(exist_ok=True)
-        _remove_unfinished(folder)
+        if limit != "-1":  # without a limit JAX writes no times
+            _remove_unfinished(folder)
     except (NstjaxError, OSError):
         return
     if os.access(folder, os.W_OK | os.X_OK):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_MOST_BYTES))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
         # It compiles where it cannot read, and does without where it cannot write.
         warnings.filterwarnings("ignore", "Error .* persistent compilation cache", UserWarning)
