@@ -291,7 +291,7 @@ def test_the_gradient_in_parts_is_the_whole_batchs(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize(
+of_each_architecture = pytest.mark.parametrize(
     "architecture",
     [
         Architecture(width=1 / 16),
@@ -300,21 +300,63 @@ def test_the_gradient_in_parts_is_the_whole_batchs(
     ],
     ids=lambda architecture: f"{architecture.design}-{architecture.upsampling}",
 )
-def test_all_convolutions_are_fast_in_loops(architecture, tiny):
-    """Others, with reversed or exchanged dimensions, take a CPU many times as long there."""
-    _, structure, numbers = tiny
+
+
+def lowered_convolutions(architecture, structure, numbers):
+    """The lines of a lowered training step that convolve."""
     recipe = override(TINY, architecture=architecture)
     params = first_state(recipe).params
     batch = jnp.concatenate([BATCH, BATCH])
-    lowered = jax.jit(value_and_gradient, static_argnums=(0, 1)).lower(
-        recipe, structure, numbers, params, batch
-    )
-    convolutions = [line for line in lowered.as_text().splitlines() if ".convolution(" in line]
-    assert len(convolutions) > 10
-    for convolution in convolutions:
+    step = jax.jit(value_and_gradient, static_argnums=(0, 1))
+    text = step.lower(recipe, structure, numbers, params, batch).as_text()
+    found = [line for line in text.splitlines() if ".convolution(" in line]
+    assert len(found) > 10
+    return found
+
+
+@of_each_architecture
+def test_all_convolutions_are_fast_in_loops(architecture, tiny):
+    """Others, with reversed or exchanged dimensions, take a CPU many times as long there."""
+    _, structure, numbers = tiny
+    for convolution in lowered_convolutions(architecture, structure, numbers):
         assert "dim_numbers = [b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]" in convolution
         assert "reverse = [true" not in convolution
         assert "lhs_dilate = [2" not in convolution
+
+
+@of_each_architecture
+def test_a_gpu_convolves_bfloat16_to_bfloat16(architecture, tiny, monkeypatch):
+    """To float32 it would convolve in float32."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    _, structure, numbers = tiny
+    narrow = dataclasses.replace(structure, precision="bfloat16")
+    for convolution in lowered_convolutions(architecture, narrow, numbers):
+        types = convolution.rpartition(" : ")[2]
+        assert types.count("xbf16>") == 3
+
+
+def test_the_step_of_devices_in_parts_is_the_whole_batchs(tiny, tiny_params, monkeypatch):
+    """Two devices, four pictures each, as two parts; and one device, with all of them at once."""
+    _, structure, numbers = tiny
+    batch = jnp.concatenate([BATCH, 0.5 * BATCH, BATCH[:, ::-1], 1 - BATCH])[:8]
+    state = first_state(TINY, tiny_params)
+    devices = jax.vmap(
+        make_step(TINY, structure, axis_name="devices"), (None, 0, None), axis_name="devices"
+    )
+    found = jax.jit(devices, compiler_options=QUICKLY)(
+        state, batch.reshape(2, 4, *batch.shape[1:]), numbers
+    )
+    monkeypatch.setattr(trainer, "_PICTURES_AT_A_TIME", 8)
+    whole = jax.jit(make_step(TINY, structure), compiler_options=QUICKLY)
+    expected = whole(state, batch, numbers)
+    for device in (0, 1):
+        moments, metrics = optax.tree.get(found[0].opt_state, "mu"), found[1]
+        moment = jax.tree.map(lambda leaf, device=device: leaf[device], moments)
+        theirs = optax.tree.get(expected[0].opt_state, "mu")
+        difference = jax.tree.map(jnp.subtract, moment, theirs)
+        assert norm(difference) < 1e-4 * norm(theirs)
+        for name, value in expected[1].items():
+            np.testing.assert_allclose(metrics[name][device], value, rtol=1e-4)
 
 
 def test_batches_stay_whole_where_gradients_in_loops_are_slow(tiny, monkeypatch):

@@ -13,6 +13,7 @@ from scipy.signal import convolve2d, correlate2d
 from nstjax.errors import NstjaxError
 from nstjax.ops import conv3x3, convolution, transform_frozen, winograd
 from nstjax.ops.convolution import Transformed
+from nstjax.ops.direct import direct as by_xla
 from nstjax.ops.direct import turned
 
 SHAPES = [(1, 8, 8), (2, 7, 5), (1, 1, 1), (1, 1, 6), (3, 9, 1), (1, 2, 3)]
@@ -271,6 +272,19 @@ def test_other_platforms_convolve_directly(platform, matrices, monkeypatch):
     assert ("batching_dims" in text) == matrices
     assert ("stablehlo.convolution" in text) != matrices
     assert bool(transform_frozen({"": kernel})) == matrices
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_bfloat16_comes_back_as_float32(platform, monkeypatch):
+    x, kernel = (
+        jax.random.normal(jax.random.key(seed), shape, jnp.bfloat16)
+        for seed, shape in enumerate([(1, 8, 9, 16), (3, 3, 16, 8)])
+    )
+    expected = by_xla(*(array.astype(jnp.float32) for array in (x, kernel)))
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    found = by_xla(x, kernel)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, atol=2**-8 * np.abs(expected).max())
 
 
 def test_on_two_devices():

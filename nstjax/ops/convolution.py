@@ -69,9 +69,7 @@ def conv3x3(
             kernel then has no gradient.
 
     Returns:
-        Shape (N, H, W, O), or (N, H - 2, W - 2, O) if `"VALID"`; in float32 also for bfloat16: the
-        sums are made in it, and jax 0.12 on the CPU gives NaN where they are rounded before a bias
-        is added.
+        Shape (N, H, W, O), or (N, H - 2, W - 2, O) if `"VALID"`; in float32 also for bfloat16.
 
     Raises:
         NstjaxError: if the padding is neither, or `NSTJAX_CONV` is not known.

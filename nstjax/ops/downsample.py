@@ -5,8 +5,9 @@ from functools import partial
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from nstjax.ops.choice import faster_on_cpu
 from nstjax.ops.direct import direct
-from nstjax.ops.strips import faster_on_cpu, map_rows, rows_of, sum_rows
+from nstjax.ops.strips import map_rows, rows_of, sum_rows
 
 # For even and for odd rows (or columns) of the picture, what reaches them: from the result's row
 # before (0) or the same (1), by which row of the kernel.

@@ -10,6 +10,7 @@ long.
 
 from jaxtyping import Array, Float
 
+from nstjax.ops.choice import faster_on_cpu
 from nstjax.ops.direct import (
     direct,
     direct_kernel_gradient,
@@ -17,7 +18,6 @@ from nstjax.ops.direct import (
     surround,
     turned,
 )
-from nstjax.ops.strips import faster_on_cpu
 
 
 def conv_few_inputs(

@@ -1,11 +1,14 @@
 """Padding by reflection, in one pass over the memory, as its gradient."""
 
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+Places = TypeVar("Places", np.ndarray, Array)
 
 
 def reflect_pad(x: Float[Array, "n h w c"], amount: int) -> Float[Array, "n a b c"]:
@@ -28,13 +31,16 @@ def reflect_pad(x: Float[Array, "n h w c"], amount: int) -> Float[Array, "n a b 
     return _reflect_pad(x, amount)
 
 
+def mirrored(place: Places, size: int) -> Places:
+    """Where pixels come from: places before the first of `size` and behind the last turn back."""
+    return size - 1 - abs(size - 1 - abs(place))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _reflect_pad(x: Array, amount: int) -> Array:
     for axis in (1, 2):
         size = x.shape[axis]
-        # Where each pixel comes from: places before the first and behind the last one turn back.
-        place = np.abs(np.arange(-amount, size + amount))
-        x = jnp.take(x, np.minimum(place, 2 * (size - 1) - place), axis=axis)
+        x = jnp.take(x, mirrored(np.arange(-amount, size + amount), size), axis=axis)
     return x
 
 

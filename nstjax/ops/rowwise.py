@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nstjax.ops.moments import channel_moments, normalize_channels, normalized
-from nstjax.ops.padding import reflect_pad
+from nstjax.ops.padding import mirrored, reflect_pad
 from nstjax.ops.strips import rows_of
 
 Compute = Callable[[Array, int], Array]
@@ -173,14 +173,12 @@ def continue_to(x: Picture, height: int, width: int) -> Picture:
 
 def _reflected(x: Rowwise, before: int, new_height: int, new_width: int) -> Rowwise:
     n, height, width, channels = x.shape
-    across = np.abs(np.arange(-before, new_width - before))
-    across = np.minimum(across, 2 * (width - 1) - across)
+    across = mirrored(np.arange(-before, new_width - before), width)
 
     def compute(first: Array, count: int) -> Array:
         rows = min(count, height)
         start = jnp.clip(first - before, 0, height - rows)
-        place = jnp.abs(first - before + jnp.arange(count))
-        place = jnp.minimum(place, 2 * (height - 1) - place)
+        place = mirrored(first - before + jnp.arange(count), height)
         return jnp.take(jnp.take(x.compute(start, rows), place - start, axis=1), across, axis=2)
 
     return Rowwise((n, new_height, new_width, channels), x.dtype, x.rows, compute, x.ready)

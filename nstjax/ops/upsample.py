@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nstjax.ops.direct import direct, direct_with_plain_gradients
+from nstjax.ops.choice import Direct, Forward, faster_on_cpu
+from nstjax.ops.direct import computed_dtype, direct, direct_with_plain_gradients
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.shuffle import pixel_shuffle
-from nstjax.ops.strips import Direct, Forward, faster_on_cpu
 
 # What the even and the odd result take of the kernel, for each of the two pixels that they see.
 _NEAREST = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
@@ -74,10 +74,15 @@ def _plain_upsample(x: Array, kernel: Array, dtype: Any) -> Array:
 
 
 def _plain_transposed(x: Array, kernel: Array, dtype: Any) -> Array:
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_transpose(
-        x, kernel, (2, 2), "SAME", dimension_numbers=numbers, preferred_element_type=dtype
+    y = jax.lax.conv_transpose(
+        x,
+        kernel,
+        strides=(2, 2),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=computed_dtype(x, dtype),
     )
+    return y.astype(dtype)
 
 
 def _four_results(x: Array, kernel: Array, phases: np.ndarray) -> Array:
