@@ -6,9 +6,11 @@ import os
 import platform
 import signal
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import nstjax
 from nstjax.errors import NstjaxError
 from nstjax.files import write_whole
 from nstjax.images import resize_image
+from nstjax.ops import Program
 from nstjax.vgg import Weights, load_weights
 from nstjax.vgg.layers import kernel_shapes
 
@@ -30,15 +33,25 @@ _PEAK_SIDE = {"cpu": 2048}  # of the matrices; enough for all cores to be busy
 
 
 def save_json(path: Path, **found: Any) -> None:
-    """Writes results beside the machine and the versions that gave them."""
+    """Writes results beside the machine, the versions and the commit that gave them."""
     machine = {
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cores": os.cpu_count(),
         "device": jax.devices()[0].device_kind,
     }
-    data = {"machine": machine, "versions": versions(), **found}
+    when = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit()}
+    data = {"machine": machine, "versions": versions(), **when, **found}
     write_whole(path, json.dumps(data, indent=2).encode())
+
+
+def commit() -> str | None:
+    """The commit that is measured, with a word where files differ from it; None of no checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def versions() -> dict[str, str]:
@@ -114,7 +127,7 @@ def peak_gflops(dtype: str, repeats: int = 7) -> float:
     """What the device reaches in a product of two large matrices: 1e9 operations a second."""
     side = _PEAK_SIDE.get(jax.default_backend(), 8192)
     matrix = jnp.ones((side, side), dtype)
-    product = jax.jit(jnp.matmul)
+    product = Program(jnp.matmul)  # compiled as what is measured against it
     product(matrix, matrix).block_until_ready()
     seconds = [clock(lambda: product(matrix, matrix)) for _ in range(repeats)]
     return 2 * side**3 / statistics.median(seconds) / 1e9

@@ -10,13 +10,14 @@ Usage: python benchmarks/peers.py [--works pixels-256 …] [--sides nstjax torch
 The peers are written from the published recipes, in `benchmarks/sides`, and get the same weights
 and pictures; that they compute the same is checked by the value each reports. Each side is a
 process of its own. All are started, compiled and warm before the rounds; in a round each works
-once, and a ratio is the median over the rounds of this package's time over the other's in the same
-round, with the smallest and the largest. The peers come with `pip install ".[bench]"`; those that
-are not there are left out. Memory is the peak of the whole process, or of what it took of the GPU.
-On a GPU, which PyTorch and this package use where they find one, float32's products are of TF32 in
-both; `--sides` also has sides that compute in bfloat16, which is for GPUs, and "nstjax, untidied",
-which leaves the heap as compilations leave it. `--together` starts all sides at once, for machines
-with cores enough: their first times then mean little.
+once, and a ratio is the median over the rounds of this package's time (of its first side) over the
+other's in the same round, with the smallest and the largest. The peers come with
+`pip install ".[bench]"`; those that are not there are left out. Memory is the peak of the whole
+process, or of what it took of the GPU. On a GPU, which PyTorch and this package use where they find
+one, float32's products are of TF32 in both; `--sides` also has sides that compute in bfloat16,
+which is for GPUs, and "nstjax, untidied", which leaves the heap as compilations leave it.
+`--together` starts all sides at once, for machines with cores enough: their first times then mean
+little.
 """
 
 import argparse
@@ -96,7 +97,9 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the sides share a GPU's memory
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one for all, as PyTorch's side takes one
-    sides = present(options.sides)
+    sides = present(sorted(options.sides, key=list(SIDES).index))  # this package's first
+    if not sides or not sides[0].startswith("nstjax"):
+        parser.error("--sides needs one of this package, which the others are compared with")
     results = []
     print("| work | side | step | ratio (spread) | first, with compilation | peak memory |")
     print("|---|---|---|---|---|---|")
@@ -212,7 +215,8 @@ def pixel_work(side: int) -> Work:
     # At a wholly smooth picture the gradient is so small that rounding decides its signs, which is
     # all that Adam's first steps follow.
     content += np.random.default_rng(1).normal(0, 0.05, content.shape).astype(np.float32)
-    return tutorial_work(content[None], style[None], steps=STEPS["pixels"])
+    steps = max(2, STEPS["pixels"] * 512**2 // max(512, side) ** 2)  # no round of minutes
+    return tutorial_work(content[None], style[None], steps=steps)
 
 
 def tutorial_work(content: np.ndarray, style: np.ndarray, *, steps: int) -> Work:

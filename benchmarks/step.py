@@ -22,6 +22,7 @@ elsewhere they must be there.
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -113,6 +114,7 @@ def main() -> None:
         return
     if options.steps < 1:
         parser.error("--steps must be at least 1")
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)  # each compiles what it measures
     results = []
     print_row(COLUMNS)
     for setting in settings_of(options):
@@ -175,6 +177,8 @@ def measure(setting: dict[str, Any]) -> dict[str, Any]:
     memory = peak_memory()
     median = statistics.median(seconds)
     evaluations, peak = job.evaluations(), peak_gflops(setting["precision"])
+    if jax.default_backend() != "cpu":  # whose devices share the cores
+        peak *= setting["devices"]
     return {
         **setting,
         "steps": len(seconds) * job.steps,
@@ -271,9 +275,8 @@ def train(setting: dict[str, Any]) -> Job:
         state, metrics = step(state, split(photographs), copies, go_on)
         return metrics["total"]
 
-    begin = time.perf_counter()
-    jax.block_until_ready(run())
-    return Job(run, 1, time.perf_counter() - begin, gflop)
+    first, second = clock(run), clock(run)
+    return Job(run, 1, first - second, gflop)
 
 
 MAKERS = {"pixels": pixels, "paint": paint, "train": train}

@@ -19,6 +19,7 @@ from nstjax.ops import conv3x3
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import gallery  # noqa: E402  # pyright: ignore[reportMissingImports]
+import peers  # noqa: E402  # pyright: ignore[reportMissingImports]
 from measuring import direct_gflop  # noqa: E402  # pyright: ignore[reportMissingImports]
 from quality import seam_energy, ssim  # noqa: E402  # pyright: ignore[reportMissingImports]
 
@@ -40,6 +41,7 @@ def run_benchmark(name, arguments, folder, **variables):
     data = json.loads(file.read_text())
     assert data["versions"]["jax"] == jax.__version__
     assert data["machine"]["cores"] == os.cpu_count()
+    assert {"date", "commit"} <= data.keys()
     return run.stdout.splitlines(), data
 
 
@@ -120,17 +122,47 @@ def test_peers(tmp_path, work):
     assert len(table) == 2 + len(sides)
 
 
+@pytest.mark.parametrize(
+    ("side", "value", "alike"),
+    [
+        ("torch", 1.01, True),
+        ("torch", 1.03, False),
+        ("torch", float("nan"), False),
+        ("torch, bfloat16", 1.09, True),
+        ("torch, bfloat16", 1.2, False),
+        ("nstjax, subpixel", 5.0, True),  # whose work is another
+    ],
+)
+def test_peers_must_agree(side, value, alike):
+    sides = [
+        peers.Side(name, None, {"value": found})
+        for name, found in {"nstjax": 1.0, side: value}.items()
+    ]
+    if alike:
+        peers.check_values("pixels-8", sides)
+    else:
+        with pytest.raises(SystemExit, match="not the same work"):
+            peers.check_values("pixels-8", sides)
+
+
+def test_peers_need_this_package():
+    command = [sys.executable, BENCHMARKS / "peers.py", "--sides", "torch"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "--sides needs one of this package" in run.stderr
+
+
 def test_performance(tmp_path):
     """The section is made of the files there are, and nothing else of the README changes."""
-    peers = [
+    measured = [
         {"work": "pixels-8", "side": side, "seconds": times, "median_s": times[1], "peak_mib": 10.0}
         for side, times in {"nstjax": [1.0, 2.0, 3.0], "torch": [4.0, 4.0, 4.0]}.items()
     ]
     machine = {"cores": 2, "processor": "one", "device": "cpu"}
     about = {"machine": machine, "versions": {"jax": "1", "flax": "2"}}
-    (tmp_path / "peers.json").write_text(json.dumps({**about, "results": peers}))
+    (tmp_path / "peers.json").write_text(json.dumps({**about, "results": measured}))
     elsewhere = {**about, "machine": {**machine, "device": "GPU"}}
-    faster = [{**peer, "work": "pixels-16"} for peer in peers]
+    faster = [{**peer, "work": "pixels-16"} for peer in measured]
     (tmp_path / "peers_gpu.json").write_text(json.dumps({**elsewhere, "results": faster}))
     gallery = [
         {"recipe": "keras", "photo": photo, "painting": "b.jpg", "size": 64, "seconds": seconds}
