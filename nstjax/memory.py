@@ -1,5 +1,6 @@
 """How much memory there is, and which tile makes a run fit into it."""
 
+import math
 import numbers
 import re
 import sys
@@ -66,9 +67,10 @@ def parse_size(text: object) -> int:
     """
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
     unit = match[2].upper().replace("I", "i") if match else ""
-    if match is None or unit not in UNITS or float(match[1]) <= 0:
+    size = float(match[1]) * UNITS.get(unit, math.inf) if match else 0.0
+    if not 0 < size < math.inf:
         raise NstjaxError(f"{text!r} is no size of memory: write a number and a unit, as in 4GB")
-    return int(float(match[1]) * UNITS[unit])
+    return int(size)
 
 
 def parse_tile(tile: object) -> str | int | None:

@@ -5,6 +5,8 @@ from nstjax.errors import NstjaxError
 LayerWeights = tuple[tuple[str, float], ...]
 Schedule = tuple[tuple[float, float], ...]
 
+_MOST = 10**9  # of a size or of steps: more than any run has, and no more than floats can hold
+
 
 def parse_layers(text: str) -> LayerWeights:
     """Reads layers and weights from text.
@@ -76,12 +78,12 @@ def parse_schedule(text: str) -> tuple[Schedule, dict[str, int]]:
     try:
         sizes = [int(size) for size, _, _ in parts]
         steps = [int(steps) if colon else 1 for _, colon, steps in parts]
-        if len(with_steps) != 1 or min(sizes + steps) < 1:
+        if len(with_steps) != 1 or not all(1 <= number <= _MOST for number in sizes + steps):
             raise ValueError
     except ValueError as error:
         raise NstjaxError(
             f"{text!r} is no schedule: write SIZE:STEPS,…, or SIZE,… for equal steps, in whole "
-            "numbers from 1"
+            f"numbers from 1 to {_MOST}"
         ) from error
     said = {"size": sizes[-1]} | ({"steps": sum(steps)} if with_steps == {True} else {})
     return tuple((float(a), float(b)) for a, b in zip(sizes, steps, strict=True)), said
