@@ -234,6 +234,30 @@ def test_the_right_one_of_two_pictures_of_a_name(folder, capsys):
         assert replay(capsys, f"{there}/out.png")[0] == f"{there}/out.png: {SAME}"
 
 
+def test_a_result_is_not_taken_for_its_photograph(folder, capsys):
+    Path("photos").mkdir()
+    Path("photo.jpg").rename("photos/a.png")
+    make("--style", "starry", photo="photos/a.png", output="out/a.png")
+    Path("a.png").symlink_to("out/a.png")
+    for path in ("out/a.png", "a.png"):
+        expect_failure(capsys, main(["replay", path]), "the content, a.png,", "--content")
+    lines = replay(capsys, "out/a.png", "--content", "photos/a.png")
+    assert (lines[0], lines[-1]) == (
+        f"out/a.png: {SAME}",
+        "a-replay.png is out/a.png, byte for byte",
+    )
+
+
+def test_what_cannot_be_read_does_not_hide_what_can(folder, capsys):
+    shutil.copy(BUNDLED_STYLES["scream"], "mine.safetensors")
+    make("--style", "mine.safetensors", output="there/out.png")
+    for name in ("photo.jpg", "mine.safetensors"):
+        Path("there", name).write_text("something else")
+    assert replay(capsys, "there/out.png")[0] == f"there/out.png: {SAME}"
+    Path("photo.jpg").unlink()
+    expect_failure(capsys, main(["replay", "there/out.png"]), "there/photo.jpg is not a picture")
+
+
 def test_all_inputs_that_are_gone_are_named(folder, capsys):
     make(*PIXELS, "--size", "32")
     Path("photo.jpg").unlink()
@@ -391,10 +415,66 @@ def test_no_settings_no_picture_and_an_option_too_many(folder, capsys):
     expect_failure(capsys, main(["replay", "list.png"]), "carries no settings")
 
 
+LITTLE = 10**8  # bytes
+
+
+@pytest.mark.parametrize("options", [["--style", "starry"], [*PIXELS, "--size", "32"]])
+def test_tiles_that_do_not_fit_here_are_others(folder, capsys, monkeypatch, options):
+    """As where a picture comes from a larger machine."""
+    picture("photo.jpg", 400, 300)
+    make(*options)
+    for module in ("memory", "cli.replay"):
+        monkeypatch.setattr(f"nstjax.{module}.room", lambda: LITTLE)
+    lines = replay(capsys, "out.png")
+    assert "out.png was computed with --tile off" in lines[1]
+    assert "of 0.1 GB here: --tile auto is used" in lines[1]
+    tile = (read_settings("out-replay.png") or {})["tile"]
+    assert tile in (16, 64)
+    assert replay(capsys, "out.png", "--tile", "off")[-1].endswith("byte for byte")
+    lines = replay(capsys, "out.png", "--memory-limit", "20GB")
+    assert not any("--tile" in line for line in lines)
+    lines = replay(capsys, "out-replay.png", "--memory-limit", "20GB", "--output", "again.png")
+    assert not any("--tile" in line for line in lines)
+    assert (read_settings("again.png") or {})["tile"] == tile
+    expect_failure(
+        capsys, main(["replay", "out.png", "--memory-limit", "1MB", "--quiet"]), "--memory-limit"
+    )
+    expect_failure(capsys, main(["replay", "out.png", "--tile", "8"]), "tile is 8: it must be 16")
+    expect_failure(capsys, main(["replay", "out.png", "--memory-limit", "x"]), "'x' is no size of")
+
+
+def test_a_limit_of_memory_is_of_the_machine(folder, capsys):
+    """It is kept where it does, which the bytes are to say, too."""
+    make(*PIXELS, "--size", "32", "--memory-limit", "20GB")
+    assert replay(capsys, "out.png")[-1].endswith("byte for byte")
+    resettle("out.png", "elsewhere.png", memory_limit="1MB")
+    lines = replay(capsys, "elsewhere.png")
+    assert lines[0] == f"elsewhere.png: {SAME}"
+    assert lines[-1].endswith("has the pixels of elsewhere.png, though not its bytes")
+    assert (read_settings("elsewhere-replay.png") or {})["memory_limit"] is None
+
+
+def test_a_long_panorama(folder, capsys):
+    picture("photo.jpg", 20_100, 16)
+    make("--style", "starry")
+    assert replay(capsys, "out.png")[-1].endswith("byte for byte")
+
+
 def info_with(text: str) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     info.add_text("nstjax", text)
     return info
+
+
+def test_comparisons_have_no_limit_but_the_size_of_what_was_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("nstjax.images.decode.MAX_PIXELS", 100)
+    paths = [tmp_path / name for name in ("before.png", "after.png")]
+    for path, settings in zip(paths, ({}, None), strict=True):
+        save_image(path, np.zeros((1, 20, 10, 3), np.float32), settings=settings)
+    assert "has the pixels of" in compare(*paths)
+    save_image(paths[0], np.zeros((1, 900, 800, 3), np.float32))
+    paths[0].write_bytes(paths[0].read_bytes()[:500])  # which nobody is to decode
+    assert compare(*paths).endswith("before.png has 800×900")
 
 
 def test_comparisons(tmp_path):

@@ -134,10 +134,17 @@ def test_too_small(style_file):
 def test_a_size_that_does_not_fit_is_refused_before_it_is_made(style_file):
     """As nothing of it is there yet, within no time, and whatever the machine has."""
     pixels = np.zeros((16, 16, 3), np.float32)
-    with pytest.raises(NstjaxError, match="size is 20001: it must be 1 to 20000"):
+    with pytest.raises(NstjaxError, match="20001×20001 pixels, more than 400 million: use a sma"):
         stylize_fast(pixels, style_file, size=20_001)
     with pytest.raises(NstjaxError, match="memory limit is 1GB, and a picture of this size needs"):
         stylize_fast(pixels, style_file, size=20_000, memory_limit="1GB")
+
+
+def test_a_panorama_may_be_long(style_file):
+    """However its size is said."""
+    pixels = np.zeros((16, 20_001, 3), np.float32)
+    for size in (None, 20_001):
+        assert stylize_fast(pixels, style_file, size=size).image.shape == (1, 16, 20_001, 3)
 
 
 def test_nearly_the_same_size_compiles_nothing(style_file, rng, compilations):

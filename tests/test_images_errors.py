@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nstjax.errors import NstjaxError
-from nstjax.images import load_image, read_settings
+from nstjax.images import load_image, load_made_image, read_settings, read_size, save_image
 from nstjax.images.decode import MAX_PIXELS
 
 
@@ -116,6 +116,19 @@ def test_large_pictures_below_the_limit_are_no_bombs(tmp_path):
     path.write_bytes(png_header(13_000, 13_000))  # Pillow alone refuses from 179 megapixels
     assert MAX_PIXELS > 13_000**2
     assert read_settings(path) is None
+
+
+def test_a_header_and_what_was_made_here_have_no_limit(tmp_path, monkeypatch):
+    path = tmp_path / "large.png"
+    path.write_bytes(png_header(90_000, 40_000))
+    assert read_settings(path) is None
+    assert read_size(path) == (40_000, 90_000)
+    monkeypatch.setattr("nstjax.images.decode.MAX_PIXELS", 100)
+    save_image(path, np.full((1, 30, 40, 3), 0.2, np.float32), settings={"size": 40})
+    with pytest.raises(NstjaxError, match="megapixels"):
+        load_image(path)
+    assert read_settings(path) == {"size": 40}
+    np.testing.assert_allclose(load_made_image(path).pixels, 0.2)
 
 
 def test_pillow_and_warnings_stay_as_they_were(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,25 +179,21 @@ def find_picture(recorded: Recorded, role: str, given: str | None) -> FoundInput
             current folder, and among what comes with the package.
 
     Returns:
-        The picture whose hash is right; where there is none, the first that is there.
+        The picture whose hash is right; where there is none, the first that can be read.
 
     Raises:
-        NstjaxError: there is none, or it cannot be read.
+        NstjaxError: there is none, or none can be read.
     """
     record = recorded.input(role)
     sources = _places(recorded, role) if given is None else [given]
     if not sources:
         raise _nowhere(recorded, role)
-    found = None
-    for source in sources:
+
+    def load(source: str) -> FoundInput:
         picture, same = _load(source, record)
-        if same or found is None:
-            differs = "" if same else _difference(role, record, picture)
-            found = FoundInput(source, differs, picture)
-        if same:
-            break
-    assert found is not None
-    return found
+        return FoundInput(source, "" if same else _difference(role, record, picture), picture)
+
+    return _best(sources, load)
 
 
 def find_style(recorded: Recorded, given: str | None) -> FoundInput:
@@ -208,10 +204,10 @@ def find_style(recorded: Recorded, given: str | None) -> FoundInput:
         given: what `nstjax.load_style` takes; None looks for the name.
 
     Returns:
-        The style whose hash is right; where there is none, the first that is there.
+        The style whose hash is right; where there is none, the first that can be read.
 
     Raises:
-        NstjaxError: there is none, or it is no trained style.
+        NstjaxError: there is none, or none is a trained style.
     """
     record = recorded.input("style")
     stem = Path(record["name"] or "").name.removesuffix(".safetensors")
@@ -219,13 +215,32 @@ def find_style(recorded: Recorded, given: str | None) -> FoundInput:
     sources = sources if given is None else [given]
     if not sources:
         raise _nowhere(recorded, "style")
-    before, found = record.get("sha256"), None
-    for source in sources:
+    before = record.get("sha256")
+
+    def load(source: str) -> FoundInput:
         style = load_style(source)
-        if style.sha256 == before:
-            return FoundInput(source, "", style)
-        found = found or FoundInput(source, _changed("style", source, before, style.sha256), style)
-    assert found is not None
+        same = style.sha256 == before
+        differs = "" if same else _changed("style", source, before, style.sha256)
+        return FoundInput(source, differs, style)
+
+    return _best(sources, load)
+
+
+def _best(sources: Iterable[str], load: Callable[[str], FoundInput]) -> FoundInput:
+    """The first input that is the recorded one, else the first that can be read."""
+    found, failed = None, None
+    for source in sources:
+        try:
+            candidate = load(source)
+        except NstjaxError as error:  # there may be the right one elsewhere
+            failed = failed or error
+            continue
+        if not candidate.differs:
+            return candidate
+        found = found or candidate
+    if found is None:
+        assert failed is not None  # there is at least one source
+        raise failed
     return found
 
 
@@ -291,8 +306,10 @@ def _places(recorded: Recorded, role: str) -> list[str]:
 
 
 def _beside(recorded: Recorded, name: str) -> list[str]:
-    places: Iterable[Path] = (recorded.path.parent / name, Path(name))
-    return list(dict.fromkeys(str(place) for place in places if os.path.isfile(place)))
+    places = dict.fromkeys(map(str, (recorded.path.parent / name, Path(name))))
+    # A result that was named after its photograph is not what it was made of.
+    result = os.path.realpath(recorded.path)
+    return [p for p in places if os.path.isfile(p) and os.path.realpath(p) != result]
 
 
 def _nowhere(recorded: Recorded, role: str) -> NstjaxError:

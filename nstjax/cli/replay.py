@@ -3,7 +3,10 @@
 import argparse
 import dataclasses
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +22,15 @@ from nstjax.cli.recorded import (
 )
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.errors import NstjaxError
-from nstjax.fast import Style
+from nstjax.fast import Style, painted_shape
+from nstjax.fast.memory import estimate_bytes
 from nstjax.gatys import stages_of
-from nstjax.images import Picture, is_url, load_image
+from nstjax.gatys.memory import Tiling
+from nstjax.gatys.stages import Stage
+from nstjax.images import Picture, is_url, load_made_image, read_size
+from nstjax.memory import parse_limit, parse_size, parse_tile, room, size_text
 from nstjax.provenance import made_with
+from nstjax.settings import TILE_HELP, Recipe
 from nstjax.vgg import load_weights
 
 _ROLES = ("content", "style", "init")
@@ -43,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{what}, if it is neither beside PICTURE nor in the current folder",
         )
     parser.add_argument("--vgg-weights", metavar="FILE", help="Keras .h5 or .safetensors")
+    parser.add_argument("--tile", metavar="TILE", help=f"{TILE_HELP} (default: as before)")
+    parser.add_argument(
+        "--memory-limit",
+        metavar="LIMIT",
+        help="the most memory to take, as in 4GB (default: what is free)",
+    )
     parser.add_argument(
         "--output", metavar="PATH", help="a file, or a folder (default: PICTURE-replay.SUFFIX)"
     )
@@ -51,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Makes the picture again, and says what is other than it was."""
+    parse_tile(options.tile)
+    parse_limit(options.memory_limit)
     recorded = read_recorded(Path(options.picture))
     inputs = _find_inputs(recorded, options)
     bits = 16 if recorded.settings.get("bits") == 16 else 8
@@ -120,6 +136,9 @@ def _paint_pixels(
     _tell(recorded, differs, quiet=options.quiet)
     content, *styles = (_picture(inputs[role]) for role in ("content", *recorded.styles))
     stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in (content, *styles)))
+    held = sum(picture.pixels.nbytes for picture in (content, *styles))
+    estimate = partial(_estimate, recipe, stages, held)
+    recipe = dataclasses.replace(recipe, **_memory(recorded, options, estimate))
     steps = sum(stage.steps for stage in stages)
     done = recorded.settings.get("steps_done", steps)
     complete = recorded.settings.get("complete", done >= steps)  # older pictures do not say
@@ -137,6 +156,12 @@ def _paint_pixels(
     )
 
 
+def _estimate(recipe: Recipe, stages: list[Stage], held: int, tile: int | None) -> int:
+    """The bytes that a run of the pixel route takes on this machine; see `Tiling`."""
+    recipe = dataclasses.replace(recipe, tile=tile, memory_limit=None)
+    return Tiling(recipe, stages, held=held).plan.estimate
+
+
 def _paint_fast(
     recorded: Recorded,
     inputs: dict[str, FoundInput],
@@ -144,16 +169,53 @@ def _paint_fast(
     outputs: Outputs,
 ) -> Ended:
     _tell(recorded, _differences(recorded, inputs), quiet=options.quiet)
-    style = inputs["style"].loaded
+    content, style = _picture(inputs["content"]), inputs["style"].loaded
     assert isinstance(style, Style)
+    size = recorded.settings.get("size")
+    estimate = partial(estimate_bytes, style.architecture, *painted_shape(content, size))
     return paint_one(
-        _picture(inputs["content"]),
+        content,
         style,
         outputs.picture,
-        {"size": recorded.settings.get("size"), "tile": recorded.settings.get("tile")},
+        {"size": size, **_memory(recorded, options, estimate)},
         bits=outputs.bits,
         quiet=options.quiet,
     )
+
+
+def _memory(
+    recorded: Recorded, options: argparse.Namespace, estimate: Callable[[int | None], int]
+) -> dict[str, Any]:
+    """The tile and the limit of memory: as before where there is room, unless others are given.
+
+    Args:
+        recorded: the settings.
+        options: as parsed.
+        estimate: from a tile to the bytes that the picture takes on this machine.
+
+    Returns:
+        `tile` and `memory_limit`.
+    """
+    if options.tile is not None:
+        return {"tile": options.tile, "memory_limit": options.memory_limit}
+    tile = parse_tile(recorded.settings.get("tile", "auto"))
+    if isinstance(tile, str):
+        return {"tile": tile, "memory_limit": options.memory_limit}
+    needed, free = estimate(tile), room()
+    limit = options.memory_limit
+    if limit is None and (before := recorded.settings.get("memory_limit")) is not None:
+        # The bytes of the file hold it; but it may be meant for a machine that takes less.
+        limit = before if needed <= min(parse_size(before), free) else None
+    there = free if limit is None else parse_size(limit)
+    if needed <= there:
+        return {"tile": tile, "memory_limit": limit}
+    if not options.quiet:
+        print(
+            f"{recorded.path} was computed with --tile {tile or 'off'}, which takes about "
+            f"{size_text(needed)} of {size_text(there)} here: --tile auto is used, the same but "
+            "for rounding"
+        )
+    return {"tile": "auto", "memory_limit": limit}
 
 
 def _picture(found: FoundInput) -> Picture:
@@ -194,12 +256,13 @@ def compare(before: Path, after: Path) -> str:
     """
     if before.read_bytes() == after.read_bytes():
         return f"{after} is {before}, byte for byte"
-    first, second = (_channels(load_image(path)) for path in (before, after))
-    if first.shape != second.shape:
-        sizes = [f"{pixels.shape[2]}×{pixels.shape[1]}" for pixels in (first, second)]
-        if sizes[0] == sizes[1]:
-            return f"of {after} and {before} only one has transparency"
+    # By the headers: what has the size of the one that was made can be loaded, however large.
+    sizes = [f"{width}×{height}" for height, width in map(read_size, (before, after))]
+    if sizes[0] != sizes[1]:
         return f"{after} has {sizes[1]} pixels, and {before} has {sizes[0]}"
+    first, second = (_channels(load_made_image(path)) for path in (before, after))
+    if first.shape != second.shape:
+        return f"of {after} and {before} only one has transparency"
     levels = np.rint(np.abs(first - second) * 255)
     if not levels.any():
         return f"{after} has the pixels of {before}, though not its bytes"

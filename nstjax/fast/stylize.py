@@ -35,6 +35,7 @@ from nstjax.memory import (
 from nstjax.provenance import made_with
 from nstjax.settings import MOST_PIXELS
 
+_MOST = MOST_PIXELS**2  # in all: a panorama may be longer than that
 # Pictures of nearly the same size share one compiled program: sides are rounded up to this.
 _MULTIPLE = 32
 
@@ -122,8 +123,8 @@ def stylize_fast(
         The picture, with its settings and the photograph's transparency.
 
     Raises:
-        NstjaxError: if the picture or the style cannot be read, the picture is too small, or the
-            memory.
+        NstjaxError: if the picture or the style cannot be read, the picture is too small or too
+            large, or the memory too small.
 
     Example:
         >>> stylize_fast(np.full((40, 50, 3), 0.5), "starry").image.shape
@@ -137,10 +138,7 @@ def stylize_fast(
         "content": describe_input(picture),
         "style": {"name": style.file, "sha256": style.sha256, "of": "file"},
     }
-    if size is not None and size > MOST_PIXELS:
-        raise NstjaxError(f"size is {size}: it must be 1 to {MOST_PIXELS}")
-    height, width = picture.pixels.shape[1:3]
-    shape = (height, width) if size is None else fit_size(height, width, size, upscale=True)
+    shape = painted_shape(picture, size)
     estimate = partial(estimate_bytes, style.architecture, *shape)
     plan = choose_tile(estimate, tile, candidates=TILES, limit=memory_limit)
     alpha = picture.alpha
@@ -161,6 +159,30 @@ def stylize_fast(
         **made_with(),
     }
     return MadePicture(image=image, settings=settings, alpha=picture.alpha)
+
+
+def painted_shape(picture: Picture, size: int | None) -> tuple[int, int]:
+    """Returns the size of what `stylize_fast` makes of a picture.
+
+    Args:
+        picture: the photograph.
+        size: the result's longest side in pixels; None keeps the photograph's.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        NstjaxError: if that is more than any machine is asked for.
+    """
+    height, width = picture.pixels.shape[1:3]
+    if size is not None:
+        height, width = fit_size(height, width, size, upscale=True)
+    if height * width > _MOST:
+        raise NstjaxError(
+            f"the picture would have {width}×{height} pixels, more than {_MOST // 10**6} million: "
+            "use a smaller --size"
+        )
+    return height, width
 
 
 def _paint_within(

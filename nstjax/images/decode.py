@@ -71,17 +71,19 @@ def _open_file(path: Path) -> Stream:
 
 
 @contextlib.contextmanager
-def decoding(name: str) -> Iterator[None]:
+def decoding(name: str, *, limited: bool = True) -> Iterator[None]:
     """Runs Pillow quietly, under this package's limit of pixels, with its errors reworded.
 
     Args:
         name: the picture's name in messages.
+        limited: whether there is that limit: not for a header, nor for what is known to be small
+            enough.
 
     Raises:
         NstjaxError: Pillow could not decode the picture.
     """
     try:
-        with _pillow_state():
+        with _pillow_state(MAX_PIXELS if limited else None):
             yield
     except NstjaxError:
         raise
@@ -122,14 +124,14 @@ def _unreadable(name: str) -> NstjaxError:
 
 
 @contextlib.contextmanager
-def _pillow_state() -> Iterator[None]:
+def _pillow_state(most_pixels: int | None) -> Iterator[None]:
     """Holds Pillow's pixel limit and Python's warning filters, both global, for one decoding."""
     with _PILLOW_STATE, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Pillow warns past the limit and refuses past twice the limit: one limit is enough.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+        Image.MAX_IMAGE_PIXELS = most_pixels
         try:
             yield
         finally:

@@ -77,6 +77,25 @@ def load_image(source: Any, *, size: int | None = None, upscale: bool = False) -
         decoded = _from_file(source, size)
     else:
         decoded = _from_array(source)
+    return _picture(decoded, size, upscale=upscale)
+
+
+def load_made_image(path: str | os.PathLike[str]) -> Picture:
+    """Loads a picture as `load_image` does, without its limit of pixels: one that was made here.
+
+    Args:
+        path: the picture.
+
+    Returns:
+        The picture.
+
+    Raises:
+        NstjaxError: the file cannot be read or is not a picture.
+    """
+    return _picture(_from_file(path, None, limited=False), None, upscale=False)
+
+
+def _picture(decoded: "_Decoded", size: int | None, *, upscale: bool) -> Picture:
     target = decoded.full if size is None else fit_size(*decoded.full, size, upscale=upscale)
     pixels, alpha = _resized(decoded.pixels, decoded.alpha, target, decoded.box)
     return Picture(
@@ -114,9 +133,11 @@ def _from_pillow(image: Image.Image) -> _Decoded:
         return _Decoded(pixels, alpha, name, (image.height, image.width), orientation_of(image))
 
 
-def _from_file(source: str | os.PathLike[str], size: int | None) -> _Decoded:
+def _from_file(
+    source: str | os.PathLike[str], size: int | None, *, limited: bool = True
+) -> _Decoded:
     name = os.fspath(source)
-    with open_source(source) as stream, decoding(name):
+    with open_source(source) as stream, decoding(name, limited=limited):
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         stream.seek(0)
         image = open_picture(stream, name)

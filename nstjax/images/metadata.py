@@ -59,13 +59,31 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         NstjaxError: the file cannot be read or is not a picture.
     """
     name = os.fspath(path)
-    with open_source(path) as stream, decoding(name):
+    with open_source(path) as stream, decoding(name, limited=False):
         text = _stored_text(open_picture(stream, name))
     try:
         settings = json.loads(text) if isinstance(text, str) else None
     except ValueError:
         return None
     return settings if isinstance(settings, dict) else None
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Reads how many pixels a picture has, as it is stored.
+
+    Args:
+        path: the picture.
+
+    Returns:
+        Its height and width in pixels.
+
+    Raises:
+        NstjaxError: the file cannot be read or is not a picture.
+    """
+    name = os.fspath(path)
+    with open_source(path) as stream, decoding(name, limited=False):
+        image = open_picture(stream, name)
+        return image.height, image.width
 
 
 def _stored_text(image: Image.Image) -> object:

@@ -44,7 +44,8 @@ def save_image(
     text = settings_text(settings)
     image = _with_alpha(pixels, alpha)
     _check_bits(path, kind, bits)
-    _check_size(path, kind, image, text)
+    check_shape(path, *image.shape[:2])
+    _check_text(path, kind, text)
     if image.shape[2] == 4 and not kind.alpha:
         image = image[..., :3] * image[..., 3:] + (1 - image[..., 3:])
     write_whole(path, kind.encode(_levels(image, bits), text))
@@ -68,6 +69,25 @@ def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> Path:
     _check_bits(path, format_of(path), bits)
     check_writable(path)
     return path
+
+
+def check_shape(path: str | os.PathLike[str], height: int, width: int) -> None:
+    """Checks, before a long run, that a file can hold so large an image.
+
+    Args:
+        path: where the image is to go.
+        height: of the image, in pixels.
+        width: likewise.
+
+    Raises:
+        NstjaxError: an unknown suffix, or one whose format cannot.
+    """
+    kind = format_of(Path(path))
+    if max(height, width) > kind.max_side:
+        raise NstjaxError(
+            f"{path} cannot hold {width}x{height} pixels (at most {kind.max_side} a side): "
+            "save it as .png"
+        )
 
 
 def to_pillow(pixels: ArrayLike, alpha: ArrayLike | None = None) -> Image.Image:
@@ -122,13 +142,7 @@ def _check_bits(path: Path, kind: Format, bits: int) -> None:
         )
 
 
-def _check_size(path: Path, kind: Format, image: np.ndarray, text: str | None) -> None:
-    height, width = image.shape[:2]
-    if max(height, width) > kind.max_side:
-        raise NstjaxError(
-            f"{path} cannot hold {width}x{height} pixels (at most {kind.max_side} a side): "
-            "save it as .png"
-        )
+def _check_text(path: Path, kind: Format, text: str | None) -> None:
     if text is not None and len(text) > kind.max_text:
         raise NstjaxError(
             f"{path} cannot hold settings of {len(text)} characters (at most {kind.max_text}): "
