@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
@@ -14,6 +15,8 @@ from typing import BinaryIO
 from nstjax.errors import NstjaxError
 
 _ABANDONED_AFTER_S = 24 * 3600.0
+# Bytes of a target's name in that of its temporary folder, which must fit where the target does.
+_NAMED_AFTER = 80
 
 
 @contextlib.contextmanager
@@ -31,17 +34,45 @@ def replacing(target: Path) -> Iterator[Path]:
         A path with the same name, in a folder of its own on the same file system.
     """
     target = Path(os.path.realpath(target))  # through a link, instead of replacing it
-    prefix = f".{target.name}.nstjax-"  # what is swept must be nobody else's
     # A killed process cannot tidy up after itself, so the next one does.
-    for left in target.parent.glob(f"{glob.escape(prefix)}*"):
+    for left in target.parent.glob(f"{glob.escape(_temporary_prefix(target))}*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
                 shutil.rmtree(left)
-    # A temporary folder, not a file: those are private to the user (0600) and would stay so.
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
-        temporary = Path(folder) / target.name
+    with _beside(target) as temporary:
         yield temporary
         os.replace(temporary, target)
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Lends a path of the target's name in a temporary folder beside it."""
+    # A folder, not a file: those are private to the user (0600) and would stay so.
+    prefix = _temporary_prefix(target)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
+        yield Path(folder) / target.name
+
+
+def _temporary_prefix(target: Path) -> str:
+    return f".{shortened(target.name, _NAMED_AFTER)}.nstjax-"  # what is swept is nobody else's
+
+
+def shortened(name: str, most: int) -> str:
+    """Cuts a name to what a file system takes, which counts bytes, between two characters.
+
+    Args:
+        name: of a file, or a part of one.
+        most: its bytes in UTF-8.
+
+    Returns:
+        The name, or its beginning.
+
+    Example:
+        >>> shortened("Tübingen", 2), shortened("Tübingen", 3)
+        ('T', 'Tü')
+    """
+    encoded = name.encode(errors="surrogatepass")
+    return name if len(encoded) <= most else encoded[:most].decode(errors="ignore")
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -114,7 +145,7 @@ def check_writable(path: Path) -> None:
             raise NstjaxError(f"{path} is a folder: give the name of a file")
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target.parent) as stream:
+        with _beside(target) as temporary, temporary.open("xb") as stream:
             stream.write(b"\0")
     except (OSError, ValueError) as error:
         if isinstance(error, NstjaxError):
@@ -124,4 +155,6 @@ def check_writable(path: Path) -> None:
 
 def _not_writable(path: Path, error: Exception) -> NstjaxError:
     reason = getattr(error, "strerror", None) or error
-    return NstjaxError(f"cannot write {path} ({reason}): choose a place that can be written")
+    too_long = getattr(error, "errno", None) == errno.ENAMETOOLONG
+    what = "choose a shorter name" if too_long else "choose a place that can be written"
+    return NstjaxError(f"cannot write {path} ({reason}): {what}")

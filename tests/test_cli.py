@@ -14,6 +14,7 @@ from PIL import Image
 
 import nstjax.cli.stylize
 from nstjax.cli import main
+from nstjax.cli.outputs import default_path
 from nstjax.images import read_settings
 
 
@@ -198,6 +199,62 @@ def test_one_file_for_several_pictures(folder, capsys):
     expect_failure(capsys, code, "o.png", "2 pictures", "--output o/")
 
 
+@pytest.mark.parametrize("route", ["pixels", "fast"])
+def test_long_names(folder, route):
+    """Of a photograph, and as long as they may be for an output, with the snapshots beside it."""
+    painting = f"{'ö' * 110}.png"
+    Path("painting.png").rename(painting)
+    style = ["--style", painting, "--steps", "1"] if route == "pixels" else ["--style", "starry"]
+    options = [*style, *(SHALLOW if route == "pixels" else []), "--quiet"]
+    options += ["--snapshot-every", "1e-9"] if route == "pixels" else []
+    Path("photo.jpg").rename(f"{'ß' * 120}.jpg")
+    for path in ("", "out/", f"out/{'x' * 240}.png"):
+        chosen = ["--output", path] if path else []
+        for _ in range(2 - bool(chosen)):
+            assert main(["stylize", f"{'ß' * 120}.jpg", *options, *chosen]) == 0
+    assert {p.name for p in Path("out").iterdir()} == {f"{'ß' * 100}.png", f"{'x' * 240}.png"}
+    expected = "starry" if route == "fast" else "ö" * 39
+    names = {f"{'ß' * 60}-{expected}{number}.png" for number in ("", "-2")}
+    assert names < {p.name for p in Path().iterdir()}
+    assert len(list(Path().iterdir())) == 5
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://example.org/a/T%C3%BCbingen%20Neckar.jpg?width=9", "Tübingen Neckar"),
+        ("https://example.org/a%2Fb%00c%3A.jpg", "a_b_c_"),
+        ("https://example.org/%FF.jpg", "\ufffd"),
+        ("https://example.org", "picture"),
+        ("http://[bad/x", "picture"),
+        ("photos/100%25.jpg", "100%25"),
+    ],
+)
+def test_names_from_addresses(address, name):
+    assert str(default_path(address, ["wave"])) == f"{name}-wave.png"
+
+
+@pytest.mark.parametrize(
+    ("size", "style", "output", "most"),
+    [
+        ("17000", "starry", "o.webp", "16383"),
+        ("17000", "painting.png", "o.webp", "16383"),
+        ("65600", "starry", "o.jpg", "65500"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_told_of_first(
+    folder, capsys, monkeypatch, size, style, output, most
+):
+    monkeypatch.delattr("nstjax.cli.run.stylize")
+    monkeypatch.delattr("nstjax.cli.run.stylize_fast")
+    picture("wide.png", 8000, 32)
+    code = stylize(
+        *["wide.png", "--style", style, "--size", size, "--output", output],
+        shallow=style != "starry",
+    )
+    expect_failure(capsys, code, output, f"at most {most} a side", "save it as .png")
+
+
 def test_an_input_is_never_overwritten(folder, capsys):
     before = Path("photo.jpg").read_bytes()
     code = stylize("photo.jpg", "--style", "painting.png", "--output", "photo.jpg")
@@ -248,6 +305,7 @@ def test_an_input_is_never_overwritten(folder, capsys):
         (["--init", "x" * 300], ["x" * 300, "content"]),
         (["--output", "x" * 300], ["x" * 300, ".png"]),
         (["--output", f"{'x' * 300}.png"], ["x" * 300, "too long"]),
+        (["--output", f"{'x' * 245}.png"], ["x.png.resume.old", "choose a shorter name"]),
         (["--style", "http://[bad/x"], ["[bad"]),
         (["--style", ""], ["--style"]),
         (["--save-every", "0"], ["--save-every"]),
@@ -336,9 +394,11 @@ def test_a_full_disk_loses_no_picture(folder, capsys, monkeypatch):
         real(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    code = stylize("photo.jpg", "--style", "painting.png", "--steps", "1", "--output", "o.png")
-    (rescued,) = rescue.glob("nstjax-*/o.png")
-    expect_failure(capsys, code, "o.png", "No space left", str(rescued))
+    code = stylize("photo.jpg", "--style", "painting.png", "--steps", "1", "--output", "o.webp")
+    (rescued,) = rescue.glob("nstjax-*/picture.png")
+    expect_failure(capsys, code, "o.webp", "No space left", str(rescued))
+    with Image.open(rescued) as image:
+        assert (image.format, image.size) == ("PNG", (40, 30))
     assert {p.name for p in folder.iterdir()} == {"photo.jpg", "painting.png", "rescue"}
 
 

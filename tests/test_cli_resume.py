@@ -191,6 +191,61 @@ def test_what_is_refused_stays(folder, capsys, monkeypatch):
     assert Path("o.png").read_bytes() == before[1]
 
 
+ANEW = [*RUN, "--optimizer", "adam", "--snapshot-every", "1e-9"]
+
+
+def test_a_new_run_keeps_the_snapshot_of_another(folder, capsys, monkeypatch):
+    """Whoever forgot --resume can still go on."""
+    stopped_at_step_20(monkeypatch, *RUN, "--optimizer", "adam")
+    capsys.readouterr()
+    before, kept = SNAPSHOT.read_bytes(), Path("o.png.resume.old")
+    assert main(["stylize", *ANEW]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "o.png.resume" in line]
+    (line,) = lines
+    assert "did not end is now o.png.resume.old" in line
+    assert "rename it to o.png.resume and add --resume" in line
+    assert kept.read_bytes() == before
+    assert not SNAPSHOT.exists()
+    whole = Path("o.png").read_bytes()
+    SNAPSHOT.write_bytes(b"of a third run")
+    assert main(["stylize", *ANEW, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert kept.read_bytes() == before
+    assert Path("o.png.resume.old-2").read_bytes() == b"of a third run"
+    kept.rename(SNAPSHOT)
+    assert main(["stylize", *ANEW, "--resume"]) == 0
+    assert "going on from step 20" in capsys.readouterr().err
+    assert Path("o.png").read_bytes() == whole
+
+
+def test_a_run_that_does_not_begin_leaves_the_snapshot_of_another(folder, capsys):
+    SNAPSHOT.write_bytes(b"another's")
+    code = main(["stylize", *ANEW, "--quiet", "--memory-limit", "1MB"])
+    expect_failure(capsys, code, "set --memory-limit")
+    assert SNAPSHOT.read_bytes() == b"another's"
+
+
+def test_what_cannot_be_set_aside_stops_the_run(folder, capsys, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    SNAPSHOT.write_bytes(b"another's")
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.rename", refuse)
+        code = main(["stylize", *ANEW, "--quiet"])
+    expect_failure(capsys, code, "cannot rename o.png.resume", "Permission denied", "--output")
+    assert SNAPSHOT.read_bytes() == b"another's"
+    assert not Path("o.png").exists()
+
+
+def test_a_replay_removes_no_snapshot(folder, capsys):
+    assert main(["stylize", *RUN, "--steps", "2", "--quiet"]) == 0
+    Path("again.png.resume").write_bytes(b"another's")
+    assert main(["replay", "o.png", "--output", "again.png"]) == 0
+    assert "again.png.resume of a run" in capsys.readouterr().err
+    assert Path("again.png.resume.old").read_bytes() == b"another's"
+
+
 def test_bad_values(folder, capsys):
     for seconds in ("-1", "nan", "inf"):
         code = main(["stylize", *RUN, "--snapshot-every", seconds])

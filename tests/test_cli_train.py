@@ -291,7 +291,7 @@ def test_a_folder_that_cannot_be_written(folder, capsys, monkeypatch):
     def refuse(*_: object, **__: object):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
     code = main(["train", *SMALL])
     expect_failure(capsys, code, "cannot write in runs/mine (Permission denied)", "--workdir")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nstjax.errors import NstjaxError
+from nstjax.files import shortened
 from nstjax.images import check_output, save_image
 
 PIXELS = np.zeros((1, 2, 2, 3), np.float32)
@@ -97,9 +98,37 @@ def test_output_that_cannot(tmp_path):
 
 
 def test_output_folder_is_tried(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.TemporaryFile", failing(OSError(errno.EROFS, "Read-only")))
+    monkeypatch.setattr("tempfile.TemporaryDirectory", failing(OSError(errno.EROFS, "Read-only")))
     with pytest.raises(NstjaxError, match=r"cannot write .*out\.png \(Read-only\)"):
         check_output(tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "ü" * 125, "写" * 83])
+def test_names_as_long_as_a_file_system_takes(tmp_path, stem):
+    path = check_output(tmp_path / f"{stem}.png")
+    for _ in range(2):
+        save_image(path, PIXELS)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_are_longer(tmp_path):
+    with pytest.raises(NstjaxError, match=r"too long\): choose a shorter name"):
+        check_output(tmp_path / f"{'x' * 252}.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "cut"),
+    [
+        ("Tübingen", 9, "Tübingen"),
+        ("Tübingen", 8, "Tübinge"),
+        ("Tübingen", 2, "T"),
+        ("写真", 5, "写"),
+        ("\udcff" * 3, 9, "\udcff" * 3),  # bytes that are no text
+    ],
+)
+def test_names_are_cut_between_characters(name, most, cut):
+    assert shortened(name, most) == cut
 
 
 def test_output_folder_without_permission(tmp_path):

@@ -1,6 +1,7 @@
 """Whether a picture is there already, complete and made of the same, so that none need be made."""
 
 import json
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -30,8 +31,8 @@ def find_finished(before: Iterable[Outputs], settings: dict[str, Any], bits: int
     wanted = {"bits": bits} | _compared(json.loads(json.dumps(settings)))
     for outputs in before:
         paths = [outputs.picture, outputs.history, outputs.report]
-        there = all(path.exists() for path in paths if path is not None)
-        if there and not resume_file(outputs.picture).exists():
+        there = all(os.path.exists(path) for path in paths if path is not None)
+        if there and not os.path.exists(resume_file(outputs.picture)):
             with suppress(NstjaxError):  # a file that is no picture is none of a run
                 stored = read_settings(outputs.picture) or {}
                 if {"bits": 8} | _compared(stored) == wanted:

@@ -1,15 +1,22 @@
 """Where what a run makes goes, without ever overwriting a picture that was given."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from nstjax.errors import NstjaxError
-from nstjax.images import check_output
+from nstjax.files import check_writable, shortened
+from nstjax.images import check_output, is_url
 
 _SUFFIX = ".png"
+# Bytes of the stems that are made of others: a file system takes 255 as a rule, and a number, the
+# suffix, and what is kept beside a picture need some.
+_LONGEST, _LONGEST_OF_SEVERAL = 200, 120
+# What an address can spell and file names cannot have everywhere.
+_UNFIT = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +79,14 @@ def output_paths(
         names = [default_path(content, styles) for content in contents]
 
         def taken(path: Path) -> bool:
-            begun = resume_file(path).exists()
-            return not resume if begun else path.exists()
+            begun = os.path.exists(resume_file(path))
+            return not resume if begun else os.path.exists(path)
 
         return _free(names, taken, bits)
     folder = Path(output)
     if os.path.isdir(output) or output.endswith(("/", os.sep)):
-        names = [folder / f"{_stem(content)}{_SUFFIX}" for content in contents]
+        stems = [shortened(_stem(content), _LONGEST) for content in contents]
+        names = [folder / f"{stem}{_SUFFIX}" for stem in stems]
         return _free(names, lambda path: os.path.realpath(path) in inputs, bits)
     if len(contents) > 1:
         raise NstjaxError(
@@ -92,13 +100,13 @@ def output_paths(
         )
     if os.path.realpath(output) in inputs:
         raise NstjaxError(f"--output {output} would overwrite an input: choose another name")
-    return [check_output(output, bits=bits)]
+    return [_checked(folder, bits)]
 
 
 def numbered(path: Path) -> Iterator[Path]:
     """Yields the files that there are of a name: without a number, and from 2 on."""
     number, stem = 1, path.stem
-    while path.exists():
+    while os.path.exists(path):
         yield path
         number += 1
         path = path.with_stem(f"{stem}-{number}")
@@ -106,7 +114,8 @@ def numbered(path: Path) -> Iterator[Path]:
 
 def default_path(content: Path | str, styles: Sequence[str]) -> Path:
     """Returns where a picture goes without `--output`, if the name is not taken."""
-    return Path(f"{_stem(content)}-{'-'.join(map(_stem, styles))}{_SUFFIX}")
+    stems = [shortened(_stem(content), _LONGEST_OF_SEVERAL), *map(_stem, styles)]
+    return Path(f"{shortened('-'.join(stems), _LONGEST)}{_SUFFIX}")
 
 
 def replay_path(
@@ -128,7 +137,7 @@ def replay_path(
     Raises:
         NstjaxError: if it cannot be written, or is the picture or an input.
     """
-    name = f"{picture.stem}-replay{picture.suffix}"
+    name = f"{shortened(picture.stem, _LONGEST)}-replay{picture.suffix}"
     if output is None or os.path.isdir(output) or output.endswith(("/", os.sep)):
         return _free([Path(output or "") / name], os.path.exists, bits)[0]
     taken = {os.path.realpath(path) for path in (picture, *inputs) if path is not None}
@@ -136,12 +145,45 @@ def replay_path(
         raise NstjaxError(
             f"--output {output} would overwrite the picture or an input: choose another name"
         )
-    return check_output(output, bits=bits)
+    return _checked(Path(output), bits)
 
 
 def resume_file(picture: Path) -> Path:
     """Returns where the run that makes a picture keeps what it can be resumed from: beside it."""
     return picture.with_name(f"{picture.name}.resume")
+
+
+def set_aside(picture: Path) -> tuple[Path, Path] | None:
+    """Renames what another run that was to make a picture can be resumed from.
+
+    Args:
+        picture: where it goes.
+
+    Returns:
+        What it was called and what it is called now; None where there is none.
+
+    Raises:
+        NstjaxError: if the system refuses.
+    """
+    there = resume_file(picture)
+    if not there.exists():
+        return None
+    kept, number = _old_resume_file(picture), 1
+    while kept.exists():  # of a third run, which is not to be lost either
+        number += 1
+        kept = there.with_name(f"{there.name}.old-{number}")
+    try:
+        there.rename(kept)
+    except OSError as error:
+        raise NstjaxError(
+            f"cannot rename {there} to {kept} ({error.strerror}), and the run would overwrite it: "
+            "choose another --output, or add --resume to go on from it"
+        ) from error
+    return there, kept
+
+
+def _old_resume_file(picture: Path) -> Path:
+    return picture.with_name(f"{resume_file(picture).name}.old")
 
 
 def per_picture(path: str | None, picture: Path, *, several: bool) -> Path | None:
@@ -152,11 +194,20 @@ def per_picture(path: str | None, picture: Path, *, several: bool) -> Path | Non
 
 
 def _stem(source: Path | str) -> str:
+    if not is_url(source):
+        return Path(source).stem or "picture"
     try:
-        name = urlsplit(str(source)).path if "://" in str(source) else source
+        path = urlsplit(str(source)).path
     except ValueError:  # a malformed address, which loading it tells of
-        name = ""
-    return Path(name).stem or "picture"
+        path = ""
+    return _UNFIT.sub("_", unquote(Path(path).stem)) or "picture"
+
+
+def _checked(path: Path, bits: int) -> Path:
+    """A picture's path, once it can be written, and so can what is kept beside it."""
+    check_output(path, bits=bits)
+    check_writable(_old_resume_file(path))  # which has the longest name
+    return path
 
 
 def _free(names: list[Path], taken: Callable[[Path], bool], bits: int) -> list[Path]:
@@ -167,5 +218,5 @@ def _free(names: list[Path], taken: Callable[[Path], bool], bits: int) -> list[P
         while path in free or taken(path):
             number += 1
             path = name.with_stem(f"{name.stem}-{number}")
-        free.append(check_output(path, bits=bits))
+        free.append(_checked(path, bits))
     return free

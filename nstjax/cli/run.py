@@ -1,6 +1,7 @@
 """One picture of `nstjax stylize`: the run with its bar, its snapshots and its files."""
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,19 +15,22 @@ from tqdm import tqdm
 
 from nstjax.cli.finished import find_finished
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
-from nstjax.cli.outputs import Outputs, resume_file
+from nstjax.cli.outputs import Outputs, resume_file, set_aside
 from nstjax.cli.written import save, summary, tiles_of, write_others
 from nstjax.errors import NstjaxError
-from nstjax.fast import Style, stylize_fast
+from nstjax.fast import Style, painted_shape, stylize_fast
+from nstjax.files import check_writable
 from nstjax.gatys import (
     Progress,
     StylizeResult,
     load_init,
     run_settings,
+    stages_of,
     stylize,
 )
 from nstjax.images import (
     Picture,
+    check_shape,
     load_image,
     save_image,
 )
@@ -94,17 +98,16 @@ def stylize_one(
         return run_settings(recipe, weights, *inputs, step, complete=complete)
 
     snapshot = resume_file(outputs.picture)
-    if before and not snapshot.exists():
+    if before and not os.path.exists(snapshot):
         whole = settings(recipe, recipe.steps, complete=True)
         if (found := find_finished(before, whole, outputs.bits)) is not None:
             if not quiet:
                 print(f"{found}: made before, of the same pictures with the same settings")
             return Ended()
+    _check_room(outputs, photograph, styles, recipe)
     tell = _silent if quiet else _tell
-    if snapshot.exists() and not outputs.resume:
-        tell(f"{snapshot} is of a run that did not end, which only --resume goes on from")
     with stop_on_interrupt() as interrupt, _bar(photograph.name, quiet) as bar:
-        monitor = _Monitor(outputs, bar, interrupt, settings, last_step)
+        monitor = _Monitor(outputs, bar, interrupt, settings, tell, last_step)
         result = stylize(
             photograph,
             styles,
@@ -123,7 +126,7 @@ def stylize_one(
     if not quiet and not interrupt.requested and not problems:
         print(summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
-    if outputs.snapshot_every and snapshot.exists():
+    if outputs.snapshot_every and os.path.exists(snapshot):
         done += "; the same command with --resume goes on"
     return Ended(done if interrupt.requested else "", "; ".join(problems))
 
@@ -154,13 +157,26 @@ def paint_one(
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
     began = time.perf_counter()
-    result = stylize_fast(content, style, **settings)
+    photograph = content if isinstance(content, Picture) else load_image(content)
+    check_shape(path, *painted_shape(photograph, settings["size"]))
+    result = stylize_fast(photograph, style, **settings)
     seconds = time.perf_counter() - began
     saved, problem = save(result, path, bits)
     if not quiet and not problem:
         height, width = result.image.shape[1:3]
         print(f"{saved}: {width}×{height}, {seconds:.1f} s, {tiles_of(result)}")
     return Ended(problem=problem)
+
+
+def _check_room(
+    outputs: Outputs, photograph: Picture, styles: Sequence[Picture], recipe: Recipe
+) -> None:
+    """Finds what could not be written at the end of the run, before it begins."""
+    shapes = (picture.pixels.shape[1:3] for picture in (photograph, *styles))
+    check_shape(outputs.picture, *stages_of(recipe, *shapes)[-1].content)
+    for path in (outputs.history, outputs.report):
+        if path is not None:
+            check_writable(path)
 
 
 def _tell(message: str) -> None:
@@ -187,6 +203,7 @@ class _Monitor:
     bar: tqdm
     interrupt: Interrupt
     settings: Callable[..., dict[str, Any]]  # of the picture after a step, by recipe and step
+    tell: Callable[[str], object]
     last_step: int | None = None
     steps: int = 0
     resumed_at: int = 0
@@ -194,6 +211,8 @@ class _Monitor:
     newest: Progress | None = None
 
     def __call__(self, progress: Progress) -> bool:
+        if self.newest is None:
+            self._keep_other_snapshot()
         self.newest = progress
         if not self.steps:
             self.steps = progress.steps
@@ -215,6 +234,16 @@ class _Monitor:
         settings = result.settings | _KEPT
         return replace(result, image=self.newest.image, alpha=None, settings=settings)
 
+    def _keep_other_snapshot(self) -> None:
+        """Sets aside what another run left, once this one is known to begin, before its own."""
+        moved = None if self.outputs.resume else set_aside(self.outputs.picture)
+        if moved is not None:
+            there, kept = moved
+            self.tell(
+                f"{there} of a run that did not end is now {kept}: to go on from it, stop this "
+                f"run, rename it to {there.name} and add --resume"
+            )
+
     def _keep(self, progress: Progress) -> None:
         # Of what a run before this one has done there are no pictures.
         begun, done = (step / max(1, self.steps) for step in (self.resumed_at, progress.step))
@@ -235,13 +264,15 @@ class _Monitor:
 def _write(
     monitor: _Monitor, photograph: Picture, styles: Sequence[Picture], result: StylizeResult
 ) -> tuple[Path, list[str]]:
-    """Saves the picture, removes its snapshot, and writes all else that was asked for.
+    """Saves the picture, removes the run's snapshot, and writes all else that was asked for.
 
     Returns where the picture is, and what went wrong.
     """
     outputs = monitor.outputs
     saved, incomplete = save(result, outputs.picture, outputs.bits)
-    if not monitor.interrupt.requested:
+    # Where the run neither wrote one nor went on from one, it is another's.
+    own = outputs.resume or outputs.snapshot_every
+    if own and not monitor.interrupt.requested:
         with suppress(OSError):
             resume_file(outputs.picture).unlink(missing_ok=True)
     pictures = monitor.kept, monitor.resumed_at

@@ -35,8 +35,9 @@ def save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
         result.save(path, bits=bits)
     except NstjaxError as error:
         with suppress(NstjaxError, OSError):
-            # Of its own: nothing there may be overwritten.
-            rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / path.name
+            # Of its own: nothing there may be overwritten. Under a name and in a format that it
+            # cannot have failed for.
+            rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / "picture.png"
             result.save(rescued, bits=bits)
             return rescued, f"{error}; the picture is in {rescued}"
         raise
