@@ -4,11 +4,11 @@ import math
 import numbers
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, cast
 
 import psutil
 
@@ -20,12 +20,31 @@ _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]?i?)B?\s*", re.IGNORECASE)
 LEAST_TILE, _MOST_ROWS = 16, 20_000
 # Of what is free, this share is planned with: estimates are a little off, and others need some.
 _SHARE = 0.9
-# Where the kernel says what a container may take, and what it takes: of control groups v2 and v1.
-_GROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+# Where Linux says in which control groups this process is, and where they are.
+_OWN_GROUPS, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+class _Hierarchy(NamedTuple):
+    """How a version of control groups says what a group may take of memory, and what it takes.
+
+    Of what it takes, `cache` is pages of files that the kernel gives up before it ends a process.
+    """
+
+    controller: str
+    folder: str
+    limit: str
+    used: str
+    cache: str
+
+
+_HIERARCHIES = (
+    _Hierarchy("", "", "memory.max", "memory.current", "inactive_file"),
+    _Hierarchy(
+        "memory",
+        "memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
     ),
 )
 
@@ -123,18 +142,23 @@ def size_text(size: int) -> str:
 
 
 def device_memory() -> int | None:
-    """Returns the bytes that JAX may take on its first device; None where that is the machine."""
+    """Returns the bytes that are free for JAX on its first device; None where that is the machine.
+
+    What is there already, of an earlier picture or the caller's own, stays beside a run, whose
+    estimate counts from nothing. Only a network's weights may be counted by both.
+    """
     import jax  # not before the command line has said where compiled programs are kept
 
     stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit")
+    limit = stats.get("bytes_limit")
+    return None if limit is None else max(0, limit - stats.get("bytes_in_use", 0))
 
 
 def room() -> int:
     """Returns the bytes that there are for a run.
 
-    On a GPU or TPU, its memory. On a CPU what this process has and what is free for it besides, be
-    it on the machine or within its container.
+    On a GPU or TPU, what is free of its memory. On a CPU what this process has and what is free for
+    it besides, on the machine and within its control groups: those of a container or a batch job.
     """
     limit = device_memory()
     if limit is None:
@@ -143,14 +167,37 @@ def room() -> int:
     return int(_SHARE * limit)
 
 
-def _left_in_groups() -> Iterable[int]:
+def _left_in_groups() -> Iterator[int]:
+    """What is left of each limit that holds for this process: its group's, and those around it."""
     if sys.platform != "linux":
         return
-    for limit, used in _GROUPS:
-        try:
-            yield max(0, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no such group, or "max": no limit
-            continue
+    for hierarchy in _HIERARCHIES:
+        own = _own_group(hierarchy.controller)
+        for group in (own, *own.parents):
+            folder = _GROUPS / hierarchy.folder / group
+            # No such group, as a container may see another root; no files of its own; or "max".
+            with suppress(OSError, ValueError):
+                limit, used = (int((folder / f).read_text()) for f in hierarchy[2:4])
+                cached = _cached(folder / "memory.stat", hierarchy.cache)
+                yield max(0, limit - max(0, used - cached))
+
+
+def _own_group(controller: str) -> PurePosixPath:
+    """The group that this process is in; the root where that is not said, or outside of it."""
+    with suppress(OSError, ValueError):
+        for line in _OWN_GROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(",") and ".." not in path.split("/"):
+                return PurePosixPath(path.lstrip("/"))
+    return PurePosixPath()
+
+
+def _cached(statistics: Path, name: str) -> int:
+    with suppress(OSError, ValueError):
+        lines = statistics.read_text().splitlines()
+        pairs = (line.partition(" ") for line in lines)
+        return sum(int(value) for key, _, value in pairs if key == name)
+    return 0
 
 
 def smaller_tiles(tile: int | None, candidates: Iterable[int]) -> list[int]:

@@ -1,5 +1,8 @@
 """The planner: what fits is chosen by made-up numbers; estimates against measured ones."""
 
+from types import SimpleNamespace
+
+import jax
 import numpy as np
 import pytest
 
@@ -94,19 +97,102 @@ def test_tiles_that_would_not_do(tile, message):
         override(get_recipe("tensorflow"), tile=tile)
 
 
-def test_a_containers_limit(monkeypatch, tmp_path):
-    """A control group of 3 GB, 1 GB of it taken; and one without a limit."""
-    for number, limit in enumerate(("3000000000\n", "max\n")):
-        (tmp_path / f"max{number}").write_text(limit)
-        (tmp_path / f"now{number}").write_text("1000000000\n")
-    groups = [(tmp_path / f"max{number}", tmp_path / f"now{number}") for number in (0, 1)]
-    monkeypatch.setattr(memory, "_GROUPS", groups)
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+V2 = ("memory.max", "memory.current", "inactive_file")
+
+
+@pytest.fixture
+def groups(monkeypatch, tmp_path):
+    """Control groups that are made up: how to add one, and what is told of the process's own."""
+    own = tmp_path / "own"
+    monkeypatch.setattr(memory, "_OWN_GROUPS", own)
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "groups")
     monkeypatch.setattr(memory.sys, "platform", "linux")
     monkeypatch.setattr(memory, "device_memory", lambda: None)
-    own = memory.psutil.Process().memory_info().rss
-    assert room() == pytest.approx(0.9 * (own + 2e9), rel=0.02)
-    monkeypatch.setattr(memory, "device_memory", lambda: 16 * 10**9)
-    assert room() == 0.9 * 16e9
+    rss = memory.psutil.Process().memory_info().rss
+    monkeypatch.setattr(
+        memory.psutil.Process, "memory_info", lambda _self: SimpleNamespace(rss=rss)
+    )
+    free = SimpleNamespace(available=50 * 10**9)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
+
+    def add(group, names, limit, used, cache=0):
+        folder = tmp_path / "groups" / group
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in zip(names, (limit, used), strict=False):
+            (folder / name).write_text(f"{value}\n")
+        text = f"anon 1\n{names[2]} {cache}\n{names[2]}_else 7\n"
+        (folder / "memory.stat").write_text(text)
+
+    return SimpleNamespace(add=add, own=own, left=lambda: room() / 0.9 - rss)
+
+
+@pytest.mark.parametrize(("names", "root"), [(V2, "."), (V1, "memory")])
+def test_a_containers_limit(groups, names, root):
+    """Of 3 GB 1 GB is taken, a part of it by the cache of files; nobody says the own group."""
+    groups.add(root, names, 3 * 10**9, 10**9)
+    assert groups.left() == pytest.approx(2e9)
+    groups.add(root, names, 3 * 10**9, 10**9, cache=400 * 10**6)
+    assert groups.left() == pytest.approx(2.4e9)
+    groups.add(root, names, 3 * 10**9, 4 * 10**9)
+    assert groups.left() == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "root", "own"),
+    [
+        (V2, ".", "0::/job/step/task\n"),
+        (V1, "memory", "4:cpu,cpuacct:/other\n3:devices,memory:/job/step/task\n0::/\n"),
+    ],
+)
+def test_the_least_of_the_groups_around_the_process(groups, names, root, own):
+    """As of SLURM and systemd, whose limits are of groups somewhere below the root."""
+    groups.own.write_text(own)
+    groups.add(f"{root}/other", names, 10**6, 0)
+    groups.add(f"{root}/job/step/task", names, "max", 10**9)
+    assert groups.left() == pytest.approx(50e9)
+    groups.add(f"{root}/job/step", names, 4 * 10**9, 10**9)
+    assert groups.left() == pytest.approx(3e9)
+    groups.add(f"{root}/job", names, 2 * 10**9, 10**9)
+    assert groups.left() == pytest.approx(1e9)
+    groups.add(root, names, 30 * 10**9, 10**9)
+    assert groups.left() == pytest.approx(1e9)
+    groups.own.write_text(own.replace("job/step/task", "in/another/namespace"))
+    assert groups.left() == pytest.approx(29e9)
+    groups.own.write_text(own.replace("/job/step/task", "/../other"))
+    assert groups.left() == pytest.approx(29e9)
+
+
+@pytest.mark.parametrize("own", ["", "what is this", "0:/", ":::::", "0::\0", "1:name=systemd:/a"])
+def test_odd_files_of_control_groups(groups, own):
+    groups.own.write_text(own)
+    groups.add(".", V2, "many", 10**9)
+    assert groups.left() == pytest.approx(50e9)
+    groups.add(".", V2, 3 * 10**9, "")
+    assert groups.left() == pytest.approx(50e9)
+    groups.add(".", V2, 3 * 10**9, 10**9, cache="")
+    assert groups.left() == pytest.approx(2e9)
+    statistics = memory._GROUPS / "memory.stat"
+    for odd in (b"", b"\xff\xfe", b"inactive_file", b"inactive_file 1 2"):
+        statistics.write_bytes(odd)
+        assert groups.left() == pytest.approx(2e9)
+    (memory._GROUPS / "memory.max").unlink()
+    (memory._GROUPS / "memory.max").mkdir()
+    assert groups.left() == pytest.approx(50e9)
+
+
+@pytest.mark.parametrize(
+    ("stats", "free"),
+    [
+        ({"bytes_limit": 16 * 10**9, "bytes_in_use": 4 * 10**9}, 12 * 10**9),
+        ({"bytes_limit": 16 * 10**9}, 16 * 10**9),
+        ({"bytes_limit": 10**9, "bytes_in_use": 2 * 10**9}, 0),
+    ],
+)
+def test_a_gpus_memory_that_is_free(monkeypatch, stats, free):
+    device = SimpleNamespace(memory_stats=lambda: stats)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert room() == int(0.9 * free)
 
 
 # Width, height, tile and GB of temporary memory of a step of the tutorial's recipe on VGG19, as
