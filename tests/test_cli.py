@@ -306,6 +306,7 @@ def test_an_input_is_never_overwritten(folder, capsys):
         (["--output", "x" * 300], ["x" * 300, ".png"]),
         (["--output", f"{'x' * 300}.png"], ["x" * 300, "too long"]),
         (["--output", f"{'x' * 245}.png"], ["x.png.resume.old", "choose a shorter name"]),
+        (["--schedule", "16:2,32:1"], ["at size 16 of the schedule", "16×12", "larger sizes"]),
         (["--style", "http://[bad/x"], ["[bad"]),
         (["--style", ""], ["--style"]),
         (["--save-every", "0"], ["--save-every"]),

@@ -113,13 +113,38 @@ def test_sizes_too_small_for_the_network_are_left_out():
         *((32, 9), (45, 5), (64, 5)),
     ]
     # Their steps are not lost where the steps of the whole run are given.
-    assert sizes_and_steps(thin, schedule="16:1,30:2,40:3,64:4") == [(40, 6), (64, 4)]
+    shares = ((1 / 4, 1.0), (15 / 32, 2.0), (5 / 8, 3.0), (1.0, 4.0))
+    assert sizes_and_steps(thin, schedule=shares, size=64, steps=10) == [(40, 6), (64, 4)]
     # Nor does a painting have to be large enough before the end.
-    assert [stage.style for stage in stages(SQUARE, (8, 128), schedule="64:1,256:1")] == [(16, 256)]
+    halves = {"schedule": ((0.25, 1.0), (1.0, 1.0)), "size": 256}
+    assert [stage.style for stage in stages(SQUARE, (8, 128), **halves)] == [(16, 256)]
     with pytest.raises(NstjaxError, match="a picture of 16×8 pixels is too small"):
         stages(thin, size=16)
     with pytest.raises(NstjaxError, match=r"a style image of 8×8 pixels .* --style-size or --size"):
         stages(SQUARE, SQUARE, size=64, style_size=8)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "settings", "message"),
+    [
+        (
+            [(64, 96), SQUARE],
+            {"schedule": "16:100,256:100"},
+            r"^at size 16 of the schedule a picture of 16×11 pixels is too small for layer "
+            r"block5_\w+, which needs 16 pixels a side: .*, or give --schedule larger sizes$",
+        ),
+        ([(64, 96), SQUARE], {"schedule": "32:1,256:9", "size": 128}, "^at size 16 of the schedul"),
+        (
+            [(64, 96), SQUARE],
+            {"schedule": ((16.0, 1.0), (256.0, 1.0)), "size": 256},
+            "^at size 16 of",
+        ),
+        ([SQUARE, (8, 128)], {"schedule": "64:1,256:1"}, "^at size 64 .* a style image of 64×4"),
+    ],
+)
+def test_sizes_that_somebody_named_are_not_left_out(pictures, settings, message):
+    with pytest.raises(NstjaxError, match=message):
+        stages(*pictures, **settings)
 
 
 @pytest.mark.parametrize("settings", [{"schedule": "25000:1,256:9"}, {"style_scale": 20.0}])
@@ -141,9 +166,11 @@ def test_each_of_several_styles_gets_its_size_by_the_same_rules():
 
 
 def test_one_of_several_styles_that_is_too_small_at_a_size():
-    settings = {"schedule": "64:1,256:1", "style_fit": "aspect"}
+    settings = {"schedule": ((0.25, 1.0), (1.0, 1.0)), "size": 256, "style_fit": "aspect"}
     recipe = override(get_recipe("tensorflow"), **settings)
     assert len(stages_of(recipe, SQUARE, SQUARE)) == 2
     assert len(stages_of(recipe, SQUARE, SQUARE, (8, 128))) == 1
+    with pytest.raises(NstjaxError, match="at size 64 of the schedule a style image of 64×4"):
+        stages_of(override(recipe, schedule="64:1,256:1"), SQUARE, SQUARE, (8, 128))
     with pytest.raises(NstjaxError, match="too small for layer"):
         stages_of(recipe, SQUARE, SQUARE, (8, 1280))

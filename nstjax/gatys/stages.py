@@ -38,7 +38,9 @@ def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
 
     They are those of `recipe.schedule`, or from `recipe.min_size` on each √2 of the one before, as
     in crowsonkb/style-transfer-pytorch. The last is the result's. A size before it that is too
-    small for the network is left out; the steps that a schedule has for it are the next one's.
+    small for the network is left out where it is a share of the last, as in recipes; the steps
+    that a schedule has for it are the next one's, so that a run has as many as its settings say.
+    A schedule in pixels is kept to.
 
     Args:
         recipe: the settings.
@@ -49,8 +51,8 @@ def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
         The stages, at least one.
 
     Raises:
-        NstjaxError: if a picture is too small for a layer at the last size, or too large for any
-            machine at one of them.
+        NstjaxError: if a picture is too small for a layer at the last size or at one of a schedule
+            in pixels, or too large for any machine at one of them.
     """
     if recipe.min_size is None:
         planned = _scheduled(recipe)
@@ -65,9 +67,14 @@ def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
         _check_not_huge(stage)
         try:
             check_sizes(recipe, stage.content, *stage.styles)
-        except NstjaxError:
+        except NstjaxError as error:
             if number == len(planned):
                 raise
+            if _is_in_pixels(recipe):
+                raise NstjaxError(
+                    f"at size {round(share * recipe.size)} of the schedule {error}, or give "
+                    "--schedule larger sizes"
+                ) from error
             waiting = stage.steps if recipe.min_size is None else 0
             continue
         stages.append(stage)
@@ -75,6 +82,11 @@ def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
     if recipe.initial_steps is not None:
         stages[0] = stages[0]._replace(steps=recipe.initial_steps)
     return stages
+
+
+def _is_in_pixels(recipe: Recipe) -> bool:
+    """Whether somebody named the sizes, as text or in pairs: the last of recipes' shares is 1."""
+    return recipe.min_size is None and recipe.schedule[-1][0] != 1
 
 
 def _check_not_huge(stage: Stage) -> None:
