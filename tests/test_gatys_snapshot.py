@@ -1,14 +1,19 @@
 """Runs that are interrupted, and go on: to the same bits, or with one message why not."""
 
 import dataclasses
+import json
+import re
+import weakref
+from typing import SupportsIndex
 
+import jax
 import numpy as np
 import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
 from nstjax.gatys import stylize
-from nstjax.gatys.snapshot import read_snapshot
+from nstjax.gatys.snapshot import read_snapshot, restore_state
 from nstjax.images import save_image
 from nstjax.settings import override
 
@@ -59,6 +64,46 @@ def test_the_same_bits(run, optimizer, stop):
         range(stop + 1, STEPS + 1)
     )
     assert {report.steps for report in reports} <= {STEPS}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs"])
+def test_resuming_makes_no_other_state(run, monkeypatch, optimizer):
+    """Nor a picture to start from: of large ones there is room for one state."""
+    run(stop=3, settings=rates(optimizer))
+    made = []
+
+    def start_image(*_args):
+        made.append("start")
+        raise AssertionError
+
+    def first_state(*_args):
+        made.append("state")
+        raise AssertionError
+
+    monkeypatch.setattr("nstjax.gatys.run.start_image", start_image)
+    monkeypatch.setattr("nstjax.gatys.loop.first_state", first_state)
+    assert run(stop=4, resume=True, settings=rates(optimizer)).history[-1]["step"] == 4
+    assert made == []
+
+
+def test_the_arrays_of_a_state_go_one_by_one():
+    arrays = [np.full((size, 2), size, np.float32) for size in range(1, 5)]
+    shapes = {
+        name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in zip("abcd", arrays, strict=True)
+    }
+    references, there = [weakref.ref(array) for array in arrays], []
+
+    class Watched(list):
+        def pop(self, index: SupportsIndex = -1) -> np.ndarray:
+            there.append(sum(reference() is not None for reference in references))
+            return super().pop(index)
+
+    watched = Watched(arrays)
+    del arrays
+    state = restore_state(shapes, watched)
+    assert there == [4, 3, 2, 1]
+    assert watched == []
+    assert [float(state[name].mean()) for name in "abcd"] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("stop", [10, 13])
@@ -203,6 +248,21 @@ def test_nothing_in_it_is_run(run, tmp_path):
         run(resume=True)
 
 
+def test_of_a_version_that_did_not_say_what_lbfgs_remembers(run, tmp_path):
+    """Which was what the settings say."""
+    whole = run(snapshot=None, settings=rates("lbfgs"))
+    run(stop=9, settings=rates("lbfgs"))
+    path = tmp_path / "run.resume"
+    with np.load(path) as file:
+        arrays = dict(file)
+    about = json.loads(arrays.pop("about").item())
+    del about["history_size"]
+    with path.open("wb") as stream:
+        np.savez(stream, about=np.bytes_(json.dumps(about).encode()), **arrays)
+    resumed = run(resume=True, settings=rates("lbfgs"))
+    np.testing.assert_array_equal(resumed.image, whole.image)
+
+
 def test_a_full_disk_does_not_end_the_run(run, tmp_path, monkeypatch):
     def full(_fd: int) -> None:
         raise OSError(28, "No space left on device")
@@ -213,8 +273,56 @@ def test_a_full_disk_does_not_end_the_run(run, tmp_path, monkeypatch):
     assert result.history[-1]["step"] == STEPS
     (message,) = told
     assert "No space left" in message
-    assert "without snapshots" in message
+    assert "going on, to try again later" in message
     assert list(tmp_path.iterdir()) == []
+
+
+ERRORS = {
+    "disk": (OSError(28, "No space left on device"), r"cannot write .*run\.resume \(No space left"),
+    "host": (MemoryError(), r"no snapshot could be written \(too little memory\)"),
+    "device": (
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand details"),
+        r"no snapshot could be written \(RESOURCE_EXHAUSTED: Out of memory\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_the_next_snapshot_is_tried_again(run, monkeypatch, error):
+    """What fails is told once, and ends nothing; the last one is written for all that."""
+    whole = run(snapshot=None)
+    failing, message = ERRORS[error]
+    told = []
+
+    def savez(*_args, **_arrays):
+        raise failing
+
+    def stop(progress):
+        if progress.step == 9:
+            patch.undo()
+        return progress.step == 9
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", savez)
+        run(snapshot_every=1e-9, callback=stop, tell=told.append)
+    (only,) = told
+    assert re.search(f"^{message}.*; going on, to try again later$", only)
+    told.clear()
+    np.testing.assert_array_equal(run(resume=True, tell=told.append).image, whole.image)
+    assert "going on from step 9" in told[0]
+
+
+def test_the_last_snapshot_fails(run, monkeypatch):
+    def savez(*_args, **_arrays):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "savez", savez)
+    told = []
+    assert run(stop=9, snapshot_every=1e-9, tell=told.append).history[-1]["step"] == 9
+    assert [message.partition(";")[2] for message in told] == [
+        " going on, to try again later",
+        " going on without",
+    ]
 
 
 def test_what_a_snapshot_holds(run, tmp_path):

@@ -9,14 +9,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from nstjax.errors import NstjaxError
 from nstjax.gatys.carry import carry
 from nstjax.gatys.chunk import CHUNK, Records, evaluate_once, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
 from nstjax.gatys.memory import Objective, Tiling
 from nstjax.gatys.scipy_lbfgsb import run_scipy
 from nstjax.gatys.snapshot import Snapshots
-from nstjax.gatys.steps import Rates, State, first_state, rates_of
+from nstjax.gatys.steps import Rates, State, first_state, rates_of, shapes_of_state
 from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
 
@@ -28,7 +27,7 @@ _CHUNK_SECONDS = 1.0
 def optimize(
     tiling: Tiling,
     objective: Objective,
-    image: Float[Array, "1 h w 3"],
+    start: Float[Array, "1 h w 3"] | State,
     *,
     steps: int,
     rates: Rates,
@@ -36,14 +35,14 @@ def optimize(
     every: int = 0,
     carried: optax.OptState | None = None,
     snapshots: Snapshots | None = None,
-    resumed: list[np.ndarray] | None = None,
 ) -> tuple[Float[Array, "1 h w 3"], optax.OptState | None]:
     """Minimises the objective, in smaller tiles from where memory proves to be short.
 
     Args:
         tiling: of the run, with its settings.
         objective: called before each few steps.
-        image: the start, RGB in [0, 1], shape (1, H, W, 3).
+        start: a picture, RGB in [0, 1], shape (1, H, W, 3); or the state of a snapshot, with which
+            the stage goes on, the recorder being that run's.
         steps: how many, from here on.
         rates: the optimiser's numbers.
         recorder: what gets an entry for the start and for each step, is reported to after every
@@ -51,24 +50,22 @@ def optimize(
         every: reports also at all multiples of this number of steps; 0: at none in particular.
         carried: what came back of the size before.
         snapshots: what is offered the state after every few steps.
-        resumed: the state of a snapshot, with which the stage goes on; the recorder is that run's.
-            It is taken out of the list.
 
     Returns:
         The picture after the last step with a finite objective, or the average up to there, not
         clipped; and what the next size needs of the optimiser.
     """
     recipe = tiling.recipe
-    if resumed is None:
+    if isinstance(start, State):
+        state = start
+    else:
         recorder.begin_attempt()
-    if recipe.optimizer == "lbfgs-b":
-        return run_scipy(tiling, objective, image, steps, recorder), None
-    state = first_state(recipe, image * recipe.pixel_range, rates)
-    if carried is not None:
-        state = state._replace(opt_state=carry(carried, *image.shape[1:3]))
-    if resumed is not None:
-        state = _restored(state, resumed)
-    del image, carried  # of large pictures there is no room for more than the state
+        if recipe.optimizer == "lbfgs-b":
+            return run_scipy(tiling, objective, start, steps, recorder), None
+        state = first_state(recipe, start * recipe.pixel_range, rates)
+        if carried is not None:
+            state = state._replace(opt_state=carry(carried, *start.shape[1:3]))
+    del start, carried  # of large pictures there is no room for more than the state
     last = recorder.steps_done + steps
     boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
     count, first = 1, True  # the first only evaluates the start
@@ -100,14 +97,13 @@ def compile_steps(
         height: of the picture, in pixels.
         width: likewise.
     """
-    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     if recipe.optimizer == "lbfgs-b":
+        image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
         evaluate_once.compile(structure, inputs, image)
         return
-    rates = rates_of(recipe)
-    state = jax.eval_shape(lambda image: first_state(recipe, image, rates), image)
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    run_chunk.compile(structure, recipe.optimizer, recipe.history_size, inputs, rates, state, count)
+    state, count = shapes_of_state(recipe, height, width), jax.ShapeDtypeStruct((), jnp.int32)
+    pairs, rates = recipe.history_size, rates_of(recipe)
+    run_chunk.compile(structure, recipe.optimizer, pairs, inputs, rates, state, count)
 
 
 def picture_of(recipe: Recipe, state: State) -> Float[Array, "1 h w 3"]:
@@ -182,20 +178,6 @@ def _copied(tiling: Tiling, rates: Rates, state: State, recorder: Recorder) -> C
     # On a CPU no copy: what the host holds, the chunk does not take.
     copy = jax.device_get(state)
     return lambda: jax.tree.map(partial(jnp.array, copy=True), copy)
-
-
-def _restored(state: State, arrays: list[np.ndarray]) -> State:
-    """A snapshot's arrays in the places of a state's."""
-    leaves, tree = jax.tree.flatten(state)
-    wanted, found = ([(a.shape, a.dtype) for a in side] for side in (leaves, arrays))
-    if wanted != found:
-        raise NstjaxError(
-            "the snapshot holds another optimiser's state: leave out --resume to start from the "
-            "beginning"
-        )
-    restored = [jnp.array(array, copy=True) for array in arrays]
-    arrays.clear()  # whoever has the list would keep a second state for the whole run
-    return jax.tree.unflatten(tree, restored)
 
 
 def _until_multiple(step: int, every: int) -> int:

@@ -14,10 +14,10 @@ from nstjax.gatys.ahead import CompileAhead
 from nstjax.gatys.history import Recorder, to_picture
 from nstjax.gatys.loop import optimize
 from nstjax.gatys.memory import Tiling
-from nstjax.gatys.snapshot import Snapshot, Snapshots
+from nstjax.gatys.snapshot import Snapshot, Snapshots, restore_state
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.start import start_image
-from nstjax.gatys.steps import rates_of
+from nstjax.gatys.steps import State, rates_of, shapes_of_state
 from nstjax.gatys.strength import calibrated, is_steered, steered, units_of, with_weights
 from nstjax.images import Picture, resize_image
 from nstjax.objective import network_params, prepare
@@ -203,7 +203,6 @@ class _Run:
             every=self.every,
             carried=self._take("carried"),
             snapshots=self.snapshots,
-            resumed=self._take("state"),
         )
         return image
 
@@ -213,8 +212,11 @@ class _Run:
         setattr(self, name, None)
         return value
 
-    def _start(self, stage: Stage, image: Any) -> Array:
+    def _start(self, stage: Stage, image: Any) -> Array | State:
         """What a stage starts from, given the picture of the one before."""
+        if self.state is not None:
+            shapes = shapes_of_state(self.tiling.recipe, *stage.content)
+            return restore_state(shapes, self._take("state"))
         if image is None:
             content, styles = self._pictures(stage)
             preprocessing = self.weights.preprocessing

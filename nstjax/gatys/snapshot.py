@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nstjax.errors import NstjaxError
@@ -36,12 +37,14 @@ class Snapshot(NamedTuple):
             the picture of the size before alone.
         recorder: see `nstjax.gatys.Recorder.saved`.
         tile: rows that were computed at a time; None for all.
+        history_size: pairs of steps that L-BFGS remembered.
     """
 
     stage: int
     state: list[np.ndarray]
     recorder: dict[str, Any]
     tile: int | None
+    history_size: int
 
 
 def identity_of(
@@ -102,6 +105,7 @@ class Snapshots:
         """
         self._path, self._identity, self._every, self._tell = path, identity, every, tell
         self._due = time.perf_counter() + every
+        self._failed = False
         self.stage = 0  # the number of the size that runs
 
     def load(self) -> Snapshot | None:
@@ -125,10 +129,13 @@ class Snapshots:
                 f"{self._path} is the snapshot of another run: {listed}; use the same again, or "
                 "leave out --resume to start from the beginning"
             )
-        return Snapshot(about["stage"], arrays, about["recorder"], about["tile"])
+        pairs = about["history_size"] or now["history size"]
+        return Snapshot(about["stage"], arrays, about["recorder"], about["tile"], pairs)
 
     def offer(self, state: Any, recorder: Recorder, *, last: bool = False) -> None:
         """Writes a snapshot if it is time.
+
+        Where that fails the run goes on, and the next is tried in its turn.
 
         Args:
             state: what `Snapshot.state` holds, as any tree of arrays.
@@ -138,21 +145,35 @@ class Snapshots:
         begun = time.perf_counter()
         if not self._every or (begun < self._due and not last):
             return
-        about = {"format": _FORMAT, "identity": self._identity, "stage": self.stage}
-        about["tile"] = recorder.recipe.tile
-        about["recorder"] = recorder.saved()
-        leaves = jax.tree.leaves(state)
         try:
-            with writing(self._path) as stream:
-                arrays: dict[str, Any] = {
-                    f"state-{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)
-                }
-                np.savez(stream, about=np.bytes_(json.dumps(about).encode()), **arrays)
-        except NstjaxError as error:
-            self._tell(f"{error}; going on without snapshots")
-            self._every = 0.0
+            self._write(state, recorder)
+            self._failed = False
+        # The run is worth more: a disk may have room again, as may the host for a device's state.
+        except (NstjaxError, MemoryError, jax.errors.JaxRuntimeError) as error:
+            if last or not self._failed:
+                going_on = "going on without" if last else "going on, to try again later"
+                self._tell(f"{_reason(error)}; {going_on}")
+            self._failed = True
         ended = time.perf_counter()
         self._due = ended + max(self._every, (ended - begun) / _MOST_OF_THE_TIME)
+
+    def _write(self, state: Any, recorder: Recorder) -> None:
+        about = {"format": _FORMAT, "identity": self._identity, "stage": self.stage}
+        about |= {name: getattr(recorder.recipe, name) for name in ("tile", "history_size")}
+        about["recorder"] = recorder.saved()
+        leaves = jax.tree.leaves(state)
+        with writing(self._path) as stream:
+            arrays: dict[str, Any] = {
+                f"state-{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)
+            }
+            np.savez(stream, about=np.bytes_(json.dumps(about).encode()), **arrays)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, NstjaxError):
+        return str(error)
+    first, *_ = str(error).splitlines() or ["too little memory"]
+    return f"no snapshot could be written ({first})"
 
 
 def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -173,7 +194,9 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             if about["format"] != _FORMAT:
                 raise ValueError(about["format"])
             arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
-            return {name: about[name] for name in ("identity", "stage", "recorder", "tile")}, arrays
+            known = {name: about[name] for name in ("identity", "stage", "recorder", "tile")}
+            # Older snapshots are of as many pairs of steps as the settings say.
+            return known | {"history_size": about.get("history_size")}, arrays
     except MemoryError:
         raise
     except Exception as error:  # of which a damaged archive may raise any
@@ -182,6 +205,31 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             f"{path} cannot be read as a snapshot ({reason}): remove it, or leave out --resume, to "
             "start from the beginning"
         ) from error
+
+
+def restore_state(shapes: Any, arrays: list[np.ndarray]) -> Any:
+    """Puts a snapshot's arrays into their places.
+
+    Args:
+        shapes: the state's, in any tree.
+        arrays: of `Snapshot.state`. They are taken out of the list one by one: of large pictures
+            there is no room for a second state.
+
+    Returns:
+        The state, in the same tree.
+
+    Raises:
+        NstjaxError: if they are another state's.
+    """
+    leaves, tree = jax.tree.flatten(shapes)
+    wanted, found = ([(a.shape, a.dtype) for a in side] for side in (leaves, arrays))
+    if wanted != found:
+        raise NstjaxError(
+            "the snapshot holds another optimiser's state: leave out --resume to start from the "
+            "beginning"
+        )
+    # Copies, whose memory a step may take. Of jnp.array, the array before would be kept, too.
+    return jax.tree.unflatten(tree, [jnp.asarray(arrays.pop(0)).copy() for _ in leaves])
 
 
 def _change(name: str, before: Any, now: Any) -> str:

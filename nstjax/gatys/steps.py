@@ -252,6 +252,21 @@ def first_state(recipe: Recipe, image: Float[Array, "1 h w 3"], rates: Rates) ->
     return _first_state(recipe.optimizer, recipe.history_size, recipe.average > 0, image, rates)
 
 
+def shapes_of_state(recipe: Recipe, height: int, width: int) -> State:
+    """Returns the shapes of a state, without making one.
+
+    Args:
+        recipe: the settings.
+        height: of the picture, in pixels.
+        width: likewise.
+
+    Returns:
+        A state of shapes and types.
+    """
+    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    return jax.eval_shape(partial(first_state, recipe, rates=rates_of(recipe)), image)
+
+
 # One program: operation by operation, its small ones would compile in every process.
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _first_state(
