@@ -1,5 +1,6 @@
 """The command line with trained styles."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,24 @@ def test_a_size(folder):
     assert code == 0
     with Image.open("o.jpg") as image:
         assert image.size == (64, 48)
+
+
+def test_too_little_memory_is_told(folder, monkeypatch, capsys):
+    module = sys.modules["nstjax.fast.stylize"]
+    paint_pixels = module.paint_pixels
+
+    def short_of_memory(style, pixels, *, tile):
+        if tile is None:
+            raise MemoryError
+        return paint_pixels(style, pixels, tile=tile)
+
+    monkeypatch.setattr(module, "paint_pixels", short_of_memory)
+    assert main(["stylize", "photo.jpg", "--style", "starry"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("nstjax: there was too little memory: going on in tiles of 256 rows")
+    assert "in tiles of 256 rows" in told.out
+    assert main(["stylize", "photo.jpg", "--style", "starry", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_bad_picture_does_not_stop_the_others(folder, capsys):

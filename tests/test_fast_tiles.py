@@ -107,7 +107,11 @@ def test_smaller_tiles_where_memory_is_short(monkeypatch, tile):
         return pixels
 
     monkeypatch.setattr(module, "paint_pixels", paint_pixels)
-    result = module.stylize_fast(np.full((40, 50, 3), 0.5, np.float32), "starry", tile=tile)
+    pixels, told = np.full((40, 50, 3), 0.5, np.float32), []
+    result = module.stylize_fast(pixels, "starry", tile=tile, tell=told.append)
+    assert [message.partition(": about")[0] for message in told] == [
+        f"there was too little memory: going on in tiles of {rows} rows" for rows in tried[1:]
+    ]
     assert tried == ([None, 256, 64] if tile == "auto" else [64])
     assert result.settings["tile"] == 64
 

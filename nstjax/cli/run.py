@@ -159,7 +159,8 @@ def paint_one(
     began = time.perf_counter()
     photograph = content if isinstance(content, Picture) else load_image(content)
     check_shape(path, *painted_shape(photograph, settings["size"]))
-    result = stylize_fast(photograph, style, **settings)
+    tell = _silent if quiet else _tell
+    result = stylize_fast(photograph, style, tell=tell, **settings)
     seconds = time.perf_counter() - began
     saved, problem = save(result, path, bits)
     if not quiet and not problem:

@@ -1,5 +1,6 @@
 """Stylising with a trained network: one pass a picture."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -108,6 +109,7 @@ def stylize_fast(
     size: int | None = None,
     tile: str | int | None = "auto",
     memory_limit: str | None = None,
+    tell: Callable[[str], object] = lambda message: None,
 ) -> MadePicture:
     """Paints a photograph with a trained style, in one pass.
 
@@ -118,6 +120,7 @@ def stylize_fast(
         tile: how many rows to compute at a time, an even number, for less memory and the same
             picture but for rounding; `"off"`: all at once; `"auto"`: as many as fit.
         memory_limit: the most memory to take, as in `"4GB"`; None is what is free.
+        tell: called with a message where memory proves to be short and smaller tiles are tried.
 
     Returns:
         The picture, with its settings and the photograph's transparency.
@@ -147,7 +150,7 @@ def stylize_fast(
         None if alpha is None else resize_image(alpha, *shape),
         picture.name,
     )
-    image, plan = _paint_within(plan, style, picture.pixels)
+    image, plan = _paint_within(plan, style, picture.pixels, tell)
     settings = {
         "method": "fast",
         "style": style.name,
@@ -186,7 +189,10 @@ def painted_shape(picture: Picture, size: int | None) -> tuple[int, int]:
 
 
 def _paint_within(
-    plan: Plan, style: Style, pixels: Float[np.ndarray, "n h w 3"]
+    plan: Plan,
+    style: Style,
+    pixels: Float[np.ndarray, "n h w 3"],
+    tell: Callable[[str], object],
 ) -> tuple[Float[np.ndarray, "n h w 3"], Plan]:
     """Paints as planned, or in smaller tiles where memory proves to be too short for that."""
     smaller = smaller_tiles(plan.tile, TILES)
@@ -197,7 +203,9 @@ def _paint_within(
             raise
     _, height, width, _ = pixels.shape
     estimate = estimate_bytes(style.architecture, height, width, smaller[0])
-    return _paint_within(replace(plan, tile=smaller[0], estimate=estimate), style, pixels)
+    plan = replace(plan, tile=smaller[0], estimate=estimate)
+    tell(f"there was too little memory: going on {plan}")
+    return _paint_within(plan, style, pixels, tell)
 
 
 def paint_pixels(
