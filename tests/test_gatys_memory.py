@@ -145,10 +145,12 @@ def test_every_size_has_its_steps(
 
 @pytest.mark.parametrize("stop", [4, 8])
 def test_resumed_after_a_smaller_tile(
-    monkeypatch, pictures, shallow_vgg19, shallow_recipe, tmp_path, stop
+    monkeypatch, pictures, shallow_vgg19, shallow_recipe, tmp_path, stop, tile
 ):
     """The steps of a size count from its beginning, and the tile is kept for all that follow."""
-    recipe = override(shallow_recipe, optimizer="adam", tolerance=1e-9, **SCHEDULE)
+    settings = SCHEDULE | {"tile": tile}
+    recipe = override(shallow_recipe, optimizer="adam", tolerance=1e-9, **settings)
+@pytest.mark.parametrize("tile", ["auto", None, 256])
     options = {"recipe": recipe, "weights": shallow_vgg19, "callback_every": 1}
     with monkeypatch.context() as patch:
         short_of_memory(patch, "adam", {stop - 1})
@@ -258,7 +260,7 @@ def test_estimates_count_the_average_and_the_copies(shallow_recipe):
 
 
 def test_a_resumed_run_keeps_to_its_tile(shallow_recipe):
-    """Unless the settings name another, or set a limit that it does not fit into."""
+    """Unless the settings name a smaller one, or set a limit that it does not fit into."""
     stage = Stage((2048, 2048), ((2048, 2048),), 1)
     needed = {
         tile: estimate_bytes(shallow_recipe, stage.content, stage.style, tile)
@@ -267,7 +269,11 @@ def test_a_resumed_run_keeps_to_its_tile(shallow_recipe):
     for settings, before, tile in (
         ({}, 32, 32),
         ({}, None, None),
-        ({"tile": 128}, 32, 128),
+        ({"tile": 128}, 32, 32),
+        ({"tile": None}, 32, 32),
+        ({"tile": None}, None, None),
+        ({"tile": 16}, 32, 16),
+        ({"tile": 16}, None, 16),
         ({"memory_limit": str(needed[64])}, None, 64),
         ({"memory_limit": str(needed[64])}, 32, 32),
     ):

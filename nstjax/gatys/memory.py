@@ -77,10 +77,14 @@ class Tiling:
         return smaller_tiles(self.plan.tile, TILES)
 
     def keep_to(self, tile: int | None) -> None:
-        """Takes the tile of a run that is resumed, where the settings leave room for it."""
-        plan = self._with(tile)
+        """Takes the tile of a run that is resumed, where the settings leave room for it.
+
+        Where they name one, only a smaller one: then it had proved to be too large.
+        """
+        plan, named = self._with(tile), self._recipe.tile
         fits = self._recipe.memory_limit is None or plan.estimate <= plan.room
-        if self._recipe.tile == "auto" and fits:
+        taken = isinstance(named, str) or (tile is not None and (named is None or tile < named))
+        if taken and fits:
             self.plan = plan
 
     def run(self, attempt: Callable[[], Result]) -> Result:
