@@ -119,6 +119,20 @@ def test_history_report_and_snapshots(folder):
         assert report.width >= 1000
 
 
+def test_a_picture_to_start_from_is_read_once(folder, monkeypatch):
+    read = []
+
+    def load_image(path):
+        read.append(path)
+        return nstjax.load_image(path)
+
+    monkeypatch.setattr("nstjax.gatys.start.load_image", load_image)
+    start = picture("start.png", 20, 20).name
+    options = ["--init", start, "--steps", "2", "--save-every", "1", "--resume"]
+    assert stylize("photo.jpg", "--style", "painting.png", *options) == 0
+    assert read == [start]
+
+
 def test_a_folder_and_a_file_into_a_folder(folder, capsys):
     Path("photos").mkdir()
     for i in range(2):
@@ -291,6 +305,7 @@ def test_an_input_is_never_overwritten(folder, capsys):
         (["--schedule", f"32:{'9' * 400}"], ["is no schedule"]),
         (["--memory-limit", f"{'9' * 400}GB"], ["is no size of memory"]),
         (["--schedule", "32:5", "--min-size", "32"], ["schedule", "min size", "one of them"]),
+        (["--schedule", "16:2,32:1"], ["at size 16 of the schedule", "16×12", "larger sizes"]),
         (["--min-size", "64", "--size", "32"], ["min size", "64", "32", "--size"]),
         (["--min-size", "8"], ["min size", "16 pixels", "--min-size 16"]),
         (["--initial-steps", "8"], ["initial steps", "--min-size"]),
@@ -306,7 +321,6 @@ def test_an_input_is_never_overwritten(folder, capsys):
         (["--output", "x" * 300], ["x" * 300, ".png"]),
         (["--output", f"{'x' * 300}.png"], ["x" * 300, "too long"]),
         (["--output", f"{'x' * 245}.png"], ["x.png.resume.old", "choose a shorter name"]),
-        (["--schedule", "16:2,32:1"], ["at size 16 of the schedule", "16×12", "larger sizes"]),
         (["--style", "http://[bad/x"], ["[bad"]),
         (["--style", ""], ["--style"]),
         (["--save-every", "0"], ["--save-every"]),

@@ -1,17 +1,24 @@
 """Runs on the pixel route that have too little memory go on in smaller tiles."""
 
 import sys
+import tracemalloc
 from itertools import pairwise
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import nstjax
 from nstjax.errors import NstjaxError
+from nstjax.gatys import memory
 from nstjax.gatys.chunk import run_chunk
+from nstjax.gatys.history import Recorder
 from nstjax.gatys.memory import TILES, Tiling, estimate_bytes
+from nstjax.gatys.scipy_lbfgsb import run_scipy
 from nstjax.gatys.stages import Stage
+from nstjax.images import save_image
 from nstjax.settings import override
 
 CHUNK = "nstjax.gatys.loop.run_chunk"
@@ -143,6 +150,7 @@ def test_every_size_has_its_steps(
     assert "there was too little memory: going on in tiles of 128 rows: about" in message
 
 
+@pytest.mark.parametrize("tile", ["auto", None, 256])
 @pytest.mark.parametrize("stop", [4, 8])
 def test_resumed_after_a_smaller_tile(
     monkeypatch, pictures, shallow_vgg19, shallow_recipe, tmp_path, stop, tile
@@ -150,7 +158,6 @@ def test_resumed_after_a_smaller_tile(
     """The steps of a size count from its beginning, and the tile is kept for all that follow."""
     settings = SCHEDULE | {"tile": tile}
     recipe = override(shallow_recipe, optimizer="adam", tolerance=1e-9, **settings)
-@pytest.mark.parametrize("tile", ["auto", None, 256])
     options = {"recipe": recipe, "weights": shallow_vgg19, "callback_every": 1}
     with monkeypatch.context() as patch:
         short_of_memory(patch, "adam", {stop - 1})
@@ -280,3 +287,47 @@ def test_a_resumed_run_keeps_to_its_tile(shallow_recipe):
         tiling = Tiling(override(shallow_recipe, **{"tile": "auto"} | settings), [stage])
         tiling.keep_to(before)
         assert tiling.recipe.tile == tile
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices are not the host")
+def test_the_start_counts_as_it_was_read(
+    monkeypatch, pictures, shallow_vgg19, shallow_recipe, tmp_path
+):
+    held = []
+
+    class Watched(Tiling):
+        def __init__(self, *args, **options):
+            held.append(options["held"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(sys.modules["nstjax.gatys.stylize"], "Tiling", Watched)
+    save_image(tmp_path / "start.png", np.zeros((1, 90, 70, 3), np.float32))
+    for init in ("content", str(tmp_path / "start.png")):
+        options = {"recipe": shallow_recipe, "weights": shallow_vgg19, "init": init, "steps": 0}
+        nstjax.stylize(*pictures, **options)
+    assert held == [2 * 4 * 3 * 40 * 32, 2 * 4 * 3 * 40 * 32 + 4 * 3 * 90 * 70]
+
+
+@pytest.mark.parametrize("pairs", [3, 10])
+def test_what_scipy_holds(monkeypatch, shallow_recipe, pairs):
+    """No more than is counted; of NumPy and Python, while another program would be JAX's."""
+    recipe = override(shallow_recipe, optimizer="lbfgs-b", history_size=pairs, steps=12)
+    shape = (1, 96, 128, 3)
+    slopes = np.linspace(1, 9, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+
+    def evaluate_once(_structure, _inputs, image):
+        away = np.asarray(image) - 0.4
+        terms = dict.fromkeys(("content", "style", "tv"), np.float32(0))
+        return np.float32((slopes * away**4).sum()), 4 * slopes * away**3, terms
+
+    monkeypatch.setattr("nstjax.gatys.scipy_lbfgsb.evaluate_once", evaluate_once)
+    tiling = Tiling(recipe, [Stage(shape[1:3], (shape[1:3],), 12)])
+    recorder = Recorder(recipe, 12, None)
+    image, objective = jnp.ones(shape), cast(Any, lambda: (None, None))
+    run_scipy(tiling, objective, image, 1, recorder)  # imports
+    tracemalloc.start()
+    run_scipy(tiling, objective, image, 12, Recorder(recipe, 12, None))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    pictures = peak / (8 * np.prod(shape)) - 2 * pairs
+    assert 0.8 * memory._SCIPY_PICTURES < pictures < memory._SCIPY_PICTURES

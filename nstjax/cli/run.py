@@ -90,7 +90,7 @@ def stylize_one(
         NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
     """
     photograph = content if isinstance(content, Picture) else load_image(content)
-    init = load_init(recipe) if outputs.save_every or before else None
+    init = load_init(recipe)
     shares = checked_style_weights(len(styles), style_weights)
 
     def settings(recipe: Recipe, step: int, *, complete: bool = False) -> dict[str, Any]:
@@ -114,6 +114,7 @@ def stylize_one(
             style_weights=shares,
             recipe=recipe,
             weights=weights,
+            init_picture=init,
             callback=monitor,
             callback_every=outputs.save_every or last_step or 0,
             snapshot=snapshot,

@@ -53,6 +53,7 @@ def stylize(
     style_weights: Sequence[float | int] | None = None,
     recipe: str | Recipe = DEFAULT_RECIPE,
     weights: Weights | str | Path | None = None,
+    init_picture: Picture | None = None,
     callback: Callback | None = None,
     callback_every: int = 0,
     snapshot: str | Path | None = None,
@@ -73,6 +74,8 @@ def stylize(
         recipe: a name from `nstjax.RECIPES`, or a `Recipe`.
         weights: as `nstjax.load_weights` returns them, which saves loading them again for each of
             several pictures; or the path of a weights file.
+        init_picture: the picture that the setting `init` names, as `nstjax.gatys.load_init` returns
+            it, which saves loading it again.
         callback: called about once a second with a `Progress`; returning True ends the run with
             the picture so far, enlarged where the recipe had not come to its full size.
         callback_every: also calls at all multiples of this number of steps.
@@ -103,7 +106,7 @@ def stylize(
         raise NstjaxError("there is nothing to resume from: give snapshot=FILE")
     style_weights = checked_style_weights(len(several(style)), style_weights)
     photograph, *paintings = (_load(source) for source in (content, *several(style)))
-    init = load_init(recipe)
+    init = load_init(recipe) if init_picture is None else init_picture
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
     pixels, style_pixels = photograph.pixels, [painting.pixels for painting in paintings]
@@ -115,8 +118,7 @@ def stylize(
         identity = identity_of(recipe, weights, pixels, style_pixels, style_weights, init)
         snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
         resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
-    held = sum(array.nbytes for array in (pixels, *style_pixels))
-    tiling = Tiling(recipe, stages, tell, held=held)
+    tiling = Tiling(recipe, stages, tell, held=_held(photograph, *paintings, init))
     picture = run_stages(
         tiling,
         weights,
@@ -146,6 +148,12 @@ def stylize(
 
 def _load(source: Any) -> Picture:
     return source if isinstance(source, Picture) else load_image(source)
+
+
+def _held(*pictures: Picture | None) -> int:
+    """The bytes of pictures as they were read."""
+    arrays = [a for picture in pictures if picture for a in (picture.pixels, picture.alpha)]
+    return sum(array.nbytes for array in arrays if array is not None)
 
 
 def _resumed(
