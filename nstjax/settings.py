@@ -143,7 +143,8 @@ class Recipe(ObjectiveSettings):
     decay: str = setting("exponential", choices=DECAYS)
     decay_rate: float = setting(1.0, least=TINY, most=1)
     decay_steps: int = setting(1, least=1)
-    history_size: int = setting(10, least=1)  # pairs that L-BFGS remembers
+    # Pairs of steps that L-BFGS remembers; lbfgs fewer where memory is short.
+    history_size: int = setting(10, least=1)
     # At most, on average, for lbfgs-b.
     evaluations_per_step: float = setting(20.0, least=1)
     clip: bool = True  # to [0, 1] after each step of adam and sgd

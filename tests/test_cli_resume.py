@@ -150,6 +150,19 @@ def test_a_picture_that_its_tolerance_ended_is_finished(folder, capsys):
     assert "o-replay.png is o.png, byte for byte" in capsys.readouterr().out
 
 
+def test_a_picture_for_which_lbfgs_remembered_fewer_steps_is_finished(folder, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "nstjax.gatys.memory.estimate_bytes", lambda recipe, *_: recipe.history_size * 10**9
+    )
+    arguments = [*RUN[:5], *SHALLOW, "--steps", "8", "--resume"]
+    assert main(["stylize", *arguments, "--memory-limit", "4GB"]) == 0
+    assert "untiled, with 3 of L-BFGS' 10 pairs of steps: about 3.0 GB" in capsys.readouterr().err
+    assert main(["stylize", *arguments, "--memory-limit", "20GB"]) == 0
+    assert capsys.readouterr().out.startswith("o.png: made before")
+    assert main(["replay", "o.png"]) == 0
+    assert "o-replay.png is o.png, byte for byte" in capsys.readouterr().out
+
+
 def test_a_picture_that_was_interrupted_is_not_finished(folder, capsys, monkeypatch):
     arguments = [*RUN, "--optimizer", "adam", "--snapshot-every", "0"]
     stopped_at_step_20(monkeypatch, *arguments)

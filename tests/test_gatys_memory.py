@@ -331,3 +331,55 @@ def test_what_scipy_holds(monkeypatch, shallow_recipe, pairs):
     tracemalloc.stop()
     pictures = peak / (8 * np.prod(shape)) - 2 * pairs
     assert 0.8 * memory._SCIPY_PICTURES < pictures < memory._SCIPY_PICTURES
+
+
+def test_lbfgs_remembers_fewer_steps_where_no_tile_fits(shallow_recipe):
+    """It says so, and the limit that nothing fits into names what the fewest need."""
+    sizes, stage = ((3072, 4096), (3072, 4096)), Stage((3072, 4096), ((3072, 4096),), 1)
+    recipe = override(shallow_recipe, optimizer="lbfgs", history_size=10, tile="auto")
+    needed = {
+        pairs: estimate_bytes(override(recipe, history_size=pairs), *sizes, 16)
+        for pairs in (10, 5, 3)
+    }
+    for limit, pairs in (
+        (needed[10], 10),
+        (needed[10] - 1, 5),
+        (needed[5], 5),
+        (needed[5] - 1, 3),
+        (needed[3], 3),
+    ):
+        tiling = Tiling(override(recipe, memory_limit=str(limit)), [stage])
+        assert tiling.recipe.history_size == pairs
+        assert tiling.plan.estimate <= limit
+        assert tiling.saves_memory
+        assert ("L-BFGS" in str(tiling)) == (pairs < 10)
+    assert str(tiling).startswith("in tiles of 16 rows, with 3 of L-BFGS' 10 pairs of steps: about")
+    named = f"set --memory-limit {-(-needed[3] // 10**8) / 10:.1f}GB"
+    with pytest.raises(NstjaxError, match=named):
+        Tiling(override(recipe, memory_limit=str(needed[3] - 1)), [stage])
+    for other in ({"optimizer": "adam"}, {"optimizer": "lbfgs-b"}, {"memory_limit": "900GB"}):
+        limit = {"memory_limit": "90GB"} | other
+        assert Tiling(override(recipe, **limit), [stage]).recipe.history_size == 10
+
+
+def test_a_run_that_remembers_fewer_steps(pictures, shallow_vgg19, shallow_recipe, tmp_path):
+    """Its settings say how many; and it goes on with as many, whatever is free then."""
+    recipe = override(shallow_recipe, optimizer="lbfgs", steps=8, size=40, tile=16)
+    few = override(recipe, history_size=3)
+    held = sum(picture.nbytes for picture in pictures)
+    limit = str(held + estimate_bytes(few, (40, 32), (40, 32), 16))
+    options = {"weights": shallow_vgg19, "callback_every": 1, "snapshot": tmp_path / "run.resume"}
+    told = []
+    whole = nstjax.stylize(
+        *pictures, recipe=recipe, memory_limit=limit, tell=told.append, **options
+    )
+    assert "in tiles of 16 rows, with 3 of L-BFGS' 10 pairs of steps: about" in told[0]
+    assert whole.settings["history_size"] == 3
+    replayed = nstjax.stylize(*pictures, recipe=few, weights=shallow_vgg19, callback_every=1)
+    np.testing.assert_array_equal(replayed.image, whole.image)
+    nstjax.stylize(
+        *pictures, recipe=recipe, memory_limit=limit, callback=lambda p: p.step == 5, **options
+    )
+    resumed = nstjax.stylize(*pictures, recipe=recipe, resume=True, **options)
+    np.testing.assert_array_equal(resumed.image, whole.image)
+    assert resumed.settings["history_size"] == 3

@@ -12,8 +12,9 @@ from nstjax.errors import NstjaxError
 from nstjax.images import read_settings
 
 # What a picture's settings say that may be other: memory, as in the snapshot of a run that is
-# resumed, and the step at which a run that was complete ended by its tolerance.
-_FREE = ("tile", "memory_limit", "steps_done")
+# resumed, with what L-BFGS remembers where it is short, and the step at which a run that was
+# complete ended by its tolerance.
+_FREE = ("tile", "memory_limit", "history_size", "steps_done")
 
 
 def find_finished(before: Iterable[Outputs], settings: dict[str, Any], bits: int) -> Path | None:

@@ -7,7 +7,15 @@ from typing import TypeVar
 import numpy as np
 
 from nstjax.gatys.stages import Stage
-from nstjax.memory import Plan, choose_tile, device_memory, is_out_of_memory, smaller_tiles
+from nstjax.memory import (
+    Plan,
+    choose_tile,
+    device_memory,
+    is_out_of_memory,
+    parse_size,
+    room,
+    smaller_tiles,
+)
 from nstjax.settings import Recipe
 from nstjax.structure import Inputs, Structure
 from nstjax.vgg.layers import CHANNELS, kernel_shapes, minimum_size
@@ -18,6 +26,8 @@ from nstjax.vgg.memory import forward_bytes, gradient_bytes
 # 7 % more memory at 512² and 1024², and at least 1.3 times the time (jax 0.10.2 on a CPU). What
 # the first block's gradient needs is the most in either case.
 TILES = (128, 64, 32, 16)
+# Pairs of steps that L-BFGS remembers where it cannot remember more; each pair is two pictures.
+_FEWER_PAIRS = (50, 20, 10, 5, 3)
 _FLOAT = 4
 # Python, JAX and what compiling leaves behind, on the host; measured on Linux.
 _PROCESS = 0.65e9
@@ -37,6 +47,7 @@ Result = TypeVar("Result")
 class Tiling:
     """A run's tile: as its largest size needs it, and a smaller one after each that failed.
 
+    Where no tile is small enough for `lbfgs`, it also remembers fewer steps than the settings say.
     One for all sizes, so that the run's settings say how to make the picture again.
 
     Attributes:
@@ -50,6 +61,7 @@ class Tiling:
         tell: Callable[[str], object] = lambda message: None,
         *,
         held: int = 0,
+        pairs: int | None = None,
     ):
         """Decides on the tile.
 
@@ -57,19 +69,28 @@ class Tiling:
             recipe: the settings.
             stages: the sizes that the run goes through.
             held: bytes of the pictures as they were read, which the host holds all the time.
+            pairs: of steps that L-BFGS remembers in a run that is resumed; None: as it fits.
             tell: called with a message where the run goes on in smaller tiles.
 
         Raises:
             NstjaxError: if the recipe's limit is too small; it names the smallest that is not.
         """
         self._recipe, self._stages, self._tell = recipe, stages, tell
+        self._asked = recipe.history_size
         self._held = held if device_memory() is None else 0
+        self._fit_pairs([pairs] if pairs is not None else self._possible_pairs())
         limit = recipe.memory_limit
         self.plan = choose_tile(self._estimate, recipe.tile, candidates=TILES, limit=limit)
 
+    def __str__(self) -> str:
+        how, _, memory = str(self.plan).partition(":")
+        if self._forgets:
+            how += f", with {self._recipe.history_size} of L-BFGS' {self._asked} pairs of steps"
+        return f"{how}:{memory}"
+
     @property
     def recipe(self) -> Recipe:
-        """The settings, with the tile that is in use."""
+        """The settings, with the tile that is in use, and the pairs that L-BFGS remembers."""
         return dataclasses.replace(self._recipe, tile=self.plan.tile)
 
     @property
@@ -107,7 +128,32 @@ class Tiling:
                 if not self.smaller or not is_out_of_memory(error):
                     raise
             self.plan = self._with(self.smaller[0])
-            self._tell(f"there was too little memory: going on {self.plan}")
+            self._tell(f"there was too little memory: going on {self}")
+
+    @property
+    def saves_memory(self) -> bool:
+        """Whether the picture is computed otherwise than with memory for all of it."""
+        return self.plan.tile is not None or self._forgets
+
+    @property
+    def _forgets(self) -> bool:
+        return self._recipe.history_size < self._asked
+
+    def _possible_pairs(self) -> list[int]:
+        """How many pairs of steps L-BFGS can remember, the most first."""
+        most = self._recipe.history_size
+        fewer = _FEWER_PAIRS if self._recipe.optimizer == "lbfgs" else ()
+        return [most, *(pairs for pairs in fewer if pairs < most)]
+
+    def _fit_pairs(self, candidates: Sequence[int]) -> None:
+        """Takes the first that fits in the smallest tile, else the last, into the settings."""
+        recipe = self._recipe
+        there = room() if recipe.memory_limit is None else parse_size(recipe.memory_limit)
+        least = TILES[-1] if isinstance(recipe.tile, str) else recipe.tile
+        for pairs in candidates:
+            self._recipe = dataclasses.replace(recipe, history_size=pairs)
+            if self._estimate(least) <= there:
+                break
 
     def _with(self, tile: int | None) -> Plan:
         return dataclasses.replace(self.plan, tile=tile, estimate=self._estimate(tile))

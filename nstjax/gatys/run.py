@@ -70,9 +70,9 @@ def run_stages(
         tiling.keep_to(resumed.tile)
     recorder.recipe = tiling.recipe
     if resumed is not None and tiling.plan.estimate > tiling.plan.room:
-        tell(f"computing {tiling.plan}, as before; should the system end it, add --tile 16")
-    elif tiling.plan.tile is not None:
-        tell(f"computing {tiling.plan}")
+        tell(f"computing {tiling}, as before; should the system end it, add --tile 16")
+    elif tiling.saves_memory:
+        tell(f"computing {tiling}")
     recipe = tiling.recipe
     params = network_params(recipe, weights)
     with CompileAhead(recipe, weights.preprocessing, params) as compiling:

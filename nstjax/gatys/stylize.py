@@ -100,8 +100,7 @@ def stylize(
         result = nstjax.stylize("photo.jpg", "painting.jpg", size=512, steps=500)
         result.save("out.png")
     """
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
-    recipe = override(recipe, **settings)
+    recipe = override(get_recipe(recipe) if isinstance(recipe, str) else recipe, **settings)
     if resume and snapshot is None:
         raise NstjaxError("there is nothing to resume from: give snapshot=FILE")
     style_weights = checked_style_weights(len(several(style)), style_weights)
@@ -118,7 +117,8 @@ def stylize(
         identity = identity_of(recipe, weights, pixels, style_pixels, style_weights, init)
         snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
         resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
-    tiling = Tiling(recipe, stages, tell, held=_held(photograph, *paintings, init))
+    pairs = None if resumed is None else resumed.history_size
+    tiling = Tiling(recipe, stages, tell, held=_held(photograph, *paintings, init), pairs=pairs)
     picture = run_stages(
         tiling,
         weights,
