@@ -18,7 +18,9 @@ from nstjax.gatys.history import Recorder
 from nstjax.gatys.memory import TILES, Tiling, estimate_bytes
 from nstjax.gatys.scipy_lbfgsb import run_scipy
 from nstjax.gatys.stages import Stage
+from nstjax.gatys.steps import rates_of, shapes_of_state
 from nstjax.images import save_image
+from nstjax.objective import prepare
 from nstjax.settings import override
 
 CHUNK = "nstjax.gatys.loop.run_chunk"
@@ -331,6 +333,25 @@ def test_what_scipy_holds(monkeypatch, shallow_recipe, pairs):
     tracemalloc.stop()
     pictures = peak / (8 * np.prod(shape)) - 2 * pairs
     assert 0.8 * memory._SCIPY_PICTURES < pictures < memory._SCIPY_PICTURES
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices compile other programs")
+def test_what_lbfgs_holds(shallow_vgg19, shallow_recipe):
+    """By XLA's account, which has the gradient's memory too, and so against Adam's."""
+    content = jnp.zeros((1, 256, 256, 3))
+    held, counted = {}, {}
+    for optimizer in ("lbfgs", "adam"):
+        recipe = override(shallow_recipe, optimizer=optimizer, history_size=3, tile=16)
+        structure, inputs = prepare(recipe, "caffe", shallow_vgg19.params, content, content)
+        state, count = shapes_of_state(recipe, 256, 256), jax.ShapeDtypeStruct((), jnp.int32)
+        arguments: Any = (structure, optimizer, 3, inputs, rates_of(recipe), state, count)
+        found = run_chunk.lower(*arguments).compile().memory_analysis()
+        assert found
+        bytes_held = found.temp_size_in_bytes + found.alias_size_in_bytes
+        held[optimizer] = bytes_held / content.nbytes
+        counted[optimizer] = memory._optimizer_pictures(recipe, False, 16)
+    more = counted["lbfgs"] - counted["adam"]
+    assert more - 4 < held["lbfgs"] - held["adam"] < more
 
 
 def test_lbfgs_remembers_fewer_steps_where_no_tile_fits(shallow_recipe):
