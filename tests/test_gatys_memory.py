@@ -269,25 +269,28 @@ def test_estimates_count_the_average_and_the_copies(shallow_recipe):
 
 
 def test_a_resumed_run_keeps_to_its_tile(shallow_recipe):
-    """Unless the settings name a smaller one, or set a limit that it does not fit into."""
+    """Unless the settings name another than they did, or set a limit that it does not fit into."""
     stage = Stage((2048, 2048), ((2048, 2048),), 1)
     needed = {
         tile: estimate_bytes(shallow_recipe, stage.content, stage.style, tile)
         for tile in (None, 64)
     }
-    for settings, before, tile in (
-        ({}, 32, 32),
-        ({}, None, None),
-        ({"tile": 128}, 32, 32),
-        ({"tile": None}, 32, 32),
-        ({"tile": None}, None, None),
-        ({"tile": 16}, 32, 16),
-        ({"tile": 16}, None, 16),
-        ({"memory_limit": str(needed[64])}, None, 64),
-        ({"memory_limit": str(needed[64])}, 32, 32),
+    for settings, before, asked, tile in (
+        ({}, 32, "auto", 32),
+        ({}, 32, 64, 32),
+        ({}, None, "auto", None),
+        ({"tile": 128}, 32, 128, 32),
+        ({"tile": 128}, 32, "auto", 128),
+        ({"tile": None}, 32, None, 32),
+        ({"tile": None}, 32, 32, None),
+        ({"tile": None}, None, None, None),
+        ({"tile": 16}, 32, "auto", 16),
+        ({"tile": 16}, None, None, 16),
+        ({"memory_limit": str(needed[64])}, None, "auto", 64),
+        ({"memory_limit": str(needed[64])}, 32, "auto", 32),
     ):
         tiling = Tiling(override(shallow_recipe, **{"tile": "auto"} | settings), [stage])
-        tiling.keep_to(before)
+        tiling.keep_to(before, asked)
         assert tiling.recipe.tile == tile
 
 
@@ -378,6 +381,9 @@ def test_lbfgs_remembers_fewer_steps_where_no_tile_fits(shallow_recipe):
     named = f"set --memory-limit {-(-needed[3] // 10**8) / 10:.1f}GB"
     with pytest.raises(NstjaxError, match=named):
         Tiling(override(recipe, memory_limit=str(needed[3] - 1)), [stage])
+    # A tile that is named and does not fit is no reason, where a smaller one would do.
+    with pytest.raises(NstjaxError, match="--tile auto"):
+        Tiling(override(recipe, tile=None, memory_limit=str(needed[10])), [stage])
     for other in ({"optimizer": "adam"}, {"optimizer": "lbfgs-b"}, {"memory_limit": "900GB"}):
         limit = {"memory_limit": "90GB"} | other
         assert Tiling(override(recipe, **limit), [stage]).recipe.history_size == 10

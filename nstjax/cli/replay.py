@@ -24,8 +24,7 @@ from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, painted_shape
 from nstjax.fast.memory import estimate_bytes
-from nstjax.gatys import stages_of
-from nstjax.gatys.memory import Tiling
+from nstjax.gatys import Tiling, held_bytes, stages_of
 from nstjax.gatys.stages import Stage
 from nstjax.images import Picture, is_url, load_made_image, read_size
 from nstjax.memory import parse_limit, parse_size, parse_tile, room, size_text
@@ -136,7 +135,7 @@ def _paint_pixels(
     _tell(recorded, differs, quiet=options.quiet)
     content, *styles = (_picture(inputs[role]) for role in ("content", *recorded.styles))
     stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in (content, *styles)))
-    held = sum(picture.pixels.nbytes for picture in (content, *styles))
+    held = held_bytes(*map(_picture, inputs.values()))
     estimate = partial(_estimate, recipe, stages, held)
     recipe = dataclasses.replace(recipe, **_memory(recorded, options, estimate))
     steps = sum(stage.steps for stage in stages)
@@ -159,7 +158,7 @@ def _paint_pixels(
 def _estimate(recipe: Recipe, stages: list[Stage], held: int, tile: int | None) -> int:
     """The bytes that a run of the pixel route takes on this machine; see `Tiling`."""
     recipe = dataclasses.replace(recipe, tile=tile, memory_limit=None)
-    return Tiling(recipe, stages, held=held).plan.estimate
+    return Tiling(recipe, stages, held=held, pairs=recipe.history_size).plan.estimate
 
 
 def _paint_fast(
@@ -212,8 +211,7 @@ def _memory(
     if not options.quiet:
         print(
             f"{recorded.path} was computed with --tile {tile or 'off'}, which takes about "
-            f"{size_text(needed)} of {size_text(there)} here: --tile auto is used, the same but "
-            "for rounding"
+            f"{size_text(needed)} of {size_text(there)} here: --tile auto is used"
         )
     return {"tile": "auto", "memory_limit": limit}
 

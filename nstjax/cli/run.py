@@ -104,7 +104,7 @@ def stylize_one(
             if not quiet:
                 print(f"{found}: made before, of the same pictures with the same settings")
             return Ended()
-    _check_room(outputs, photograph, styles, recipe)
+    _check_outputs(outputs, photograph, styles, recipe)
     tell = _silent if quiet else _tell
     with stop_on_interrupt() as interrupt, _bar(photograph.name, quiet) as bar:
         monitor = _Monitor(outputs, bar, interrupt, settings, tell, last_step)
@@ -170,7 +170,7 @@ def paint_one(
     return Ended(problem=problem)
 
 
-def _check_room(
+def _check_outputs(
     outputs: Outputs, photograph: Picture, styles: Sequence[Picture], recipe: Recipe
 ) -> None:
     """Finds what could not be written at the end of the run, before it begins."""
@@ -238,8 +238,8 @@ class _Monitor:
 
     def _keep_other_snapshot(self) -> None:
         """Sets aside what another run left, once this one is known to begin, before its own."""
-        moved = None if self.outputs.resume else set_aside(self.outputs.picture)
-        if moved is not None:
+        writes = self.outputs.snapshot_every and not self.outputs.resume
+        if writes and (moved := set_aside(self.outputs.picture)) is not None:
             there, kept = moved
             self.tell(
                 f"{there} of a run that did not end is now {kept}: to go on from it, stop this "

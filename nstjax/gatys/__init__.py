@@ -1,10 +1,11 @@
 """The pixel route: an optimiser on the picture itself."""
 
 from nstjax.gatys.history import Callback, History, Progress, Recorder
+from nstjax.gatys.memory import Tiling
 from nstjax.gatys.snapshot import EVERY_S
 from nstjax.gatys.stages import stages_of
 from nstjax.gatys.start import load_init
-from nstjax.gatys.stylize import StylizeResult, run_settings, stylize
+from nstjax.gatys.stylize import StylizeResult, held_bytes, run_settings, stylize
 
 __all__ = [
     "EVERY_S",
@@ -13,6 +14,8 @@ __all__ = [
     "Progress",
     "Recorder",
     "StylizeResult",
+    "Tiling",
+    "held_bytes",
     "load_init",
     "run_settings",
     "stages_of",

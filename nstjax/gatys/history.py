@@ -31,7 +31,7 @@ class Progress:
         image: the picture so far, RGB in [0, 1], shape (1, H, W, 3).
         entry: the newest entry of the history.
         entries: the entries since the last report, the newest last.
-        recipe: the settings, with the tile that is in use.
+        recipe: the settings, with the tile and the pairs of steps that are in use.
     """
 
     step: int
@@ -59,7 +59,7 @@ class Recorder:
     Attributes:
         history: one entry a step, the start first: `step`, `total`, each term weighted (`content`,
             …) and before its weight (`content_raw`, …), `evaluations` and `seconds` so far.
-        recipe: the settings, with the tile that is in use.
+        recipe: the settings, with the tile and the pairs of steps that are in use.
         weights: of the terms in the newest stage.
         balance: between them, where the recipe has a strength; see `nstjax.gatys.strength`.
         stopped: why the run ended before its last step; empty while it did not.

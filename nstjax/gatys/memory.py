@@ -80,7 +80,7 @@ class Tiling:
         self._recipe, self._stages, self._tell = recipe, stages, tell
         self._asked = recipe.history_size
         self._held = held if device_memory() is None else 0
-        self._fit_pairs([pairs] if pairs is not None else self._possible_pairs())
+        self._fit_pairs([pairs] if pairs is not None else _possible_pairs(recipe))
         limit = recipe.memory_limit
         self.plan = choose_tile(self._estimate, recipe.tile, candidates=TILES, limit=limit)
 
@@ -100,15 +100,17 @@ class Tiling:
         """The tiles that a run can go on in where memory proves to be short, the largest first."""
         return smaller_tiles(self.plan.tile, TILES)
 
-    def keep_to(self, tile: int | None) -> None:
+    def keep_to(self, tile: int | None, asked: str | int | None) -> None:
         """Takes the tile of a run that is resumed, where the settings leave room for it.
 
-        Where they name one, only a smaller one: then it had proved to be too large.
+        Args:
+            tile: what it was computed in at last.
+            asked: what its settings said. Where these here name the same, that had proved to be
+                too large; another that they name is kept to.
         """
         plan, named = self._with(tile), self._recipe.tile
         fits = self._recipe.memory_limit is None or plan.estimate <= plan.room
-        taken = isinstance(named, str) or (tile is not None and (named is None or tile < named))
-        if taken and fits:
+        if fits and (isinstance(named, str) or named == asked):
             self.plan = plan
 
     def run(self, attempt: Callable[[], Result]) -> Result:
@@ -141,20 +143,13 @@ class Tiling:
     def _forgets(self) -> bool:
         return self._recipe.history_size < self._asked
 
-    def _possible_pairs(self) -> list[int]:
-        """How many pairs of steps L-BFGS can remember, the most first."""
-        most = self._recipe.history_size
-        fewer = _FEWER_PAIRS if self._recipe.optimizer == "lbfgs" else ()
-        return [most, *(pairs for pairs in fewer if pairs < most)]
-
     def _fit_pairs(self, candidates: Sequence[int]) -> None:
         """Takes the first that fits in the smallest tile, else the last, into the settings."""
         recipe = self._recipe
         there = room() if recipe.memory_limit is None else parse_size(recipe.memory_limit)
-        least = TILES[-1] if isinstance(recipe.tile, str) else recipe.tile
         for pairs in candidates:
             self._recipe = dataclasses.replace(recipe, history_size=pairs)
-            if self._estimate(least) <= there:
+            if self._estimate(TILES[-1]) <= there:
                 break
 
     def _with(self, tile: int | None) -> Plan:
@@ -164,6 +159,13 @@ class Tiling:
         return self._held + max(
             estimate_bytes(self._recipe, stage.content, stage.style, tile) for stage in self._stages
         )
+
+
+def _possible_pairs(recipe: Recipe) -> list[int]:
+    """How many pairs of steps the optimiser can remember, the most first."""
+    most = recipe.history_size
+    fewer = _FEWER_PAIRS if recipe.optimizer == "lbfgs" else ()
+    return [most, *(pairs for pairs in fewer if pairs < most)]
 
 
 def estimate_bytes(

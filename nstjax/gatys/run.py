@@ -67,7 +67,7 @@ def run_stages(
     first, image, state = 0, None, None
     if resumed is not None:
         first, image, state = _where(tiling.recipe, resumed)
-        tiling.keep_to(resumed.tile)
+        tiling.keep_to(resumed.tile, resumed.asked_tile)
     recorder.recipe = tiling.recipe
     if resumed is not None and tiling.plan.estimate > tiling.plan.room:
         tell(f"computing {tiling}, as before; should the system end it, add --tile 16")

@@ -37,6 +37,7 @@ class Snapshot(NamedTuple):
             the picture of the size before alone.
         recorder: see `nstjax.gatys.Recorder.saved`.
         tile: rows that were computed at a time; None for all.
+        asked_tile: what the run's settings said of that.
         history_size: pairs of steps that L-BFGS remembered.
     """
 
@@ -44,6 +45,7 @@ class Snapshot(NamedTuple):
     state: list[np.ndarray]
     recorder: dict[str, Any]
     tile: int | None
+    asked_tile: str | int | None
     history_size: int
 
 
@@ -90,7 +92,7 @@ class Snapshots:
         self,
         path: Path,
         identity: dict[str, Any],
-        *,
+        tile: str | int | None,
         every: float = EVERY_S,
         tell: Callable[[str], object] = lambda message: None,
     ) -> None:
@@ -99,13 +101,14 @@ class Snapshots:
         Args:
             path: the file.
             identity: see `identity_of`.
+            tile: what the run's settings say.
             every: seconds between two, more where writing would take too large a share of them;
                 0: there are none.
             tell: called with a message where one cannot be written.
         """
         self._path, self._identity, self._every, self._tell = path, identity, every, tell
         self._due = time.perf_counter() + every
-        self._failed = False
+        self._failed, self._asked_tile = False, tile
         self.stage = 0  # the number of the size that runs
 
     def load(self) -> Snapshot | None:
@@ -130,7 +133,8 @@ class Snapshots:
                 "leave out --resume to start from the beginning"
             )
         pairs = about["history_size"] or now["history size"]
-        return Snapshot(about["stage"], arrays, about["recorder"], about["tile"], pairs)
+        tiles = about["tile"], about["asked_tile"]
+        return Snapshot(about["stage"], arrays, about["recorder"], *tiles, pairs)
 
     def offer(self, state: Any, recorder: Recorder, *, last: bool = False) -> None:
         """Writes a snapshot if it is time.
@@ -160,7 +164,7 @@ class Snapshots:
     def _write(self, state: Any, recorder: Recorder) -> None:
         about = {"format": _FORMAT, "identity": self._identity, "stage": self.stage}
         about |= {name: getattr(recorder.recipe, name) for name in ("tile", "history_size")}
-        about["recorder"] = recorder.saved()
+        about |= {"asked_tile": self._asked_tile, "recorder": recorder.saved()}
         leaves = jax.tree.leaves(state)
         with writing(self._path) as stream:
             arrays: dict[str, Any] = {
@@ -195,8 +199,10 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
                 raise ValueError(about["format"])
             arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
             known = {name: about[name] for name in ("identity", "stage", "recorder", "tile")}
-            # Older snapshots are of as many pairs of steps as the settings say.
-            return known | {"history_size": about.get("history_size")}, arrays
+            # Older snapshots are of as many pairs of steps as the settings say, and do not tell
+            # what these said of tiles.
+            known["history_size"] = about.get("history_size")
+            return known | {"asked_tile": about.get("asked_tile", "auto")}, arrays
     except MemoryError:
         raise
     except Exception as error:  # of which a damaged archive may raise any

@@ -115,10 +115,10 @@ def stylize(
     snapshots = resumed = None
     if snapshot is not None:
         identity = identity_of(recipe, weights, pixels, style_pixels, style_weights, init)
-        snapshots = Snapshots(Path(snapshot), identity, every=snapshot_every, tell=tell)
+        snapshots = Snapshots(Path(snapshot), identity, recipe.tile, snapshot_every, tell)
         resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
-    pairs = None if resumed is None else resumed.history_size
-    tiling = Tiling(recipe, stages, tell, held=_held(photograph, *paintings, init), pairs=pairs)
+    held = held_bytes(photograph, *paintings, init)
+    tiling = Tiling(recipe, stages, tell, held=held, pairs=resumed and resumed.history_size)
     picture = run_stages(
         tiling,
         weights,
@@ -150,8 +150,15 @@ def _load(source: Any) -> Picture:
     return source if isinstance(source, Picture) else load_image(source)
 
 
-def _held(*pictures: Picture | None) -> int:
-    """The bytes of pictures as they were read."""
+def held_bytes(*pictures: Picture | None) -> int:
+    """Counts what a run holds to its end.
+
+    Args:
+        pictures: as they were read, of any size; None for none.
+
+    Returns:
+        Bytes.
+    """
     arrays = [a for picture in pictures if picture for a in (picture.pixels, picture.alpha)]
     return sum(array.nbytes for array in arrays if array is not None)
 

@@ -1,14 +1,12 @@
 """Padding by reflection, in one pass over the memory, as its gradient."""
 
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-
-Places = TypeVar("Places", np.ndarray, Array)
 
 
 def reflect_pad(x: Float[Array, "n h w c"], amount: int) -> Float[Array, "n a b c"]:
@@ -31,7 +29,7 @@ def reflect_pad(x: Float[Array, "n h w c"], amount: int) -> Float[Array, "n a b 
     return _reflect_pad(x, amount)
 
 
-def mirrored(place: Places, size: int) -> Places:
+def mirrored(place: Any, size: int) -> Any:
     """Where pixels come from: places before the first of `size` and behind the last turn back."""
     return size - 1 - abs(size - 1 - abs(place))
 
