@@ -265,7 +265,9 @@ def test_a_disk_that_fills_up_meanwhile(server, cache):
 
 # Another process, with the same table entry and the environment of the test.
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind `&`
 from nstjax.assets import VGG_WEIGHTS, Asset, find_weights
 url, filename, size, md5 = sys.argv[1:]
 VGG_WEIGHTS["vgg19", False] = Asset(filename, url, int(size), md5, "none", "nobody")
