@@ -33,6 +33,7 @@ STYLE_FITS = ("aspect", "stretch", "width")
 
 _ONE_SIZE: Schedule = ((1.0, 1.0),)
 MOST_PIXELS = 20_000  # a side; systems end a process that takes too much memory without a word
+MEMORY_LIMIT_HELP = "the most memory to take, as in 4GB (default: what is free)"
 TILE_HELP = (
     "auto, off, or an even number of rows to compute at a time: less memory, the same picture"
 )
@@ -206,7 +207,7 @@ class Recipe(ObjectiveSettings):
     tile: str | int | None = setting("auto", help=TILE_HELP, check=parse_tile)
     memory_limit: str | None = setting(
         None,
-        help="the most memory to take, as in 4GB (default: what is free)",
+        help=MEMORY_LIMIT_HELP,
         check=parse_limit,
     )
 

@@ -29,7 +29,7 @@ from nstjax.gatys.stages import Stage
 from nstjax.images import Picture, is_url, load_made_image, read_size
 from nstjax.memory import parse_limit, parse_size, parse_tile, room, size_text
 from nstjax.provenance import made_with
-from nstjax.settings import TILE_HELP, Recipe
+from nstjax.settings import MEMORY_LIMIT_HELP, TILE_HELP, Recipe
 from nstjax.vgg import load_weights
 
 _ROLES = ("content", "style", "init")
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory-limit",
         metavar="LIMIT",
-        help="the most memory to take, as in 4GB (default: what is free)",
+        help=MEMORY_LIMIT_HELP,
     )
     parser.add_argument(
         "--output", metavar="PATH", help="a file, or a folder (default: PICTURE-replay.SUFFIX)"
