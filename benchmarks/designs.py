@@ -27,8 +27,8 @@ from nstjax.fast import get_training_recipe, load_style, paint_pixels, train
 from nstjax.fast.data import Dataset, open_dataset
 from nstjax.fast.recipes import DEFAULT_TRAINING_RECIPE
 from nstjax.fast.settings import DESIGNS
-from nstjax.objective import TERMS
 from nstjax.settings import override
+from nstjax.structure import TERMS
 
 
 def main() -> None:

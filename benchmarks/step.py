@@ -218,7 +218,7 @@ def pixels(setting: dict[str, Any]) -> Job:
     state = first_state(recipe, content * recipe.pixel_range, rates)
     program, compile_s = compiled(
         run_chunk,
-        *(structure, recipe.optimizer, recipe.history_size, inputs, rates, state, jnp.int32(count)),
+        *(structure, recipe.optimizer, inputs, rates, state, jnp.int32(count)),
     )
     # What tiles compute again is no work that anybody asked for.
     untiled = dataclasses.replace(structure, tile=None)

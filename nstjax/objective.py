@@ -1,7 +1,9 @@
 """A recipe and its targets as one pure function of the picture."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -9,7 +11,7 @@ from jaxtyping import Array, Float
 from nstjax.errors import NstjaxError
 from nstjax.losses import content_loss, total_variation
 from nstjax.settings import ObjectiveSettings
-from nstjax.structure import TERMS, Inputs, Structure, Targets, Terms, structure_of, weights_of
+from nstjax.structure import Inputs, Structure, Targets, Terms, structure_of, weights_of
 from nstjax.targets import (
     check_sizes,
     content_targets,
@@ -48,6 +50,39 @@ def evaluate(
         The total, and its terms by name before their weights: `total` is the sum of
         `inputs.weights.terms[name] * terms[name]`.
     """
+    terms = {**_network_terms(structure, inputs, image), "tv": _roughness(structure, image)}
+    return _weighted(inputs, terms), terms
+
+
+def evaluate_with_gradient(
+    structure: Structure, inputs: Inputs, image: Float[Array, "n h w 3"]
+) -> tuple[Float[Array, ""], Float[Array, "n h w 3"], Terms]:
+    """Evaluates the objective, its gradient and its terms.
+
+    Args:
+        structure: of the objective.
+        inputs: its numbers.
+        image: RGB in [0, 1], shape (N, H, W, 3).
+
+    Returns:
+        The total, its gradient with respect to `image`, and the terms before their weights.
+    """
+
+    def network_total(image: Array) -> tuple[Array, Terms]:
+        terms = _network_terms(structure, inputs, image)
+        return _weighted(inputs, terms), terms
+
+    (_, terms), gradient = jax.value_and_grad(network_total, has_aux=True)(image)
+    # XLA begins with whatever waits for nothing, and would hold up to four pictures of the total
+    # variation's gradient while the network's needs most memory. So let it wait for that.
+    image = image + 0 * gradient[0, 0, 0, 0]
+    roughness, slope = jax.value_and_grad(partial(_roughness, structure))(image)
+    terms = {**terms, "tv": roughness}
+    return _weighted(inputs, terms), gradient + inputs.weights.terms["tv"] * slope, terms
+
+
+def _network_terms(structure: Structure, inputs: Inputs, image: Array) -> Terms:
+    """The content and the style, before their weights."""
     content, style = structure.content_layers, structure.style_layers
 
     def losses(layer: str, features: Array, target: Array | None) -> Summary:
@@ -67,22 +102,31 @@ def evaluate(
         ).items()
     }
     weights, pixels = inputs.weights, image[0, ..., 0].size
-    terms = {
-        "content": sum(weights.content_layers[name] * found[name]["content"] for name in content),
-        "style": sum(
-            weights.style_layers[name]
-            * structure.style.compare(
-                found[name]["style"],
-                inputs.targets.style[name],
-                positions_of(name, image),
-                pixels,
-            )
-            for name in style
+    return {
+        "content": jnp.asarray(
+            sum(weights.content_layers[name] * found[name]["content"] for name in content)
         ),
-        "tv": total_variation(image * structure.pixel_range, form=structure.tv_form),
+        "style": jnp.asarray(
+            sum(
+                weights.style_layers[name]
+                * structure.style.compare(
+                    found[name]["style"],
+                    inputs.targets.style[name],
+                    positions_of(name, image),
+                    pixels,
+                )
+                for name in style
+            )
+        ),
     }
-    total = sum(weights.terms[name] * terms[name] for name in TERMS)
-    return jnp.asarray(total), {name: jnp.asarray(term) for name, term in terms.items()}
+
+
+def _roughness(structure: Structure, image: Array) -> Float[Array, ""]:
+    return total_variation(image * structure.pixel_range, form=structure.tv_form)
+
+
+def _weighted(inputs: Inputs, terms: Terms) -> Float[Array, ""]:
+    return jnp.asarray(sum(inputs.weights.terms[name] * term for name, term in terms.items()))
 
 
 def network_params(recipe: ObjectiveSettings, weights: Weights) -> Params:
@@ -192,25 +236,3 @@ def report_terms(raw: dict, weights: dict) -> dict:
     """Lists terms weighted, under their names, and unweighted, under their names and `_raw`."""
     weighted = {name: weights[name] * raw[name] for name in raw}
     return weighted | {f"{name}_raw": value for name, value in raw.items()}
-
-
-def total_of(
-    structure: Structure, inputs: Inputs, variables: tuple[Float[Array, "n h w 3"], Terms]
-) -> Float[Array, ""]:
-    """Evaluates the objective as a function of the picture and of its terms' weights.
-
-    The total is linear in the weights, so that its gradient with respect to a weight is that term:
-    differentiating with respect to both gives everything that a run reports, also inside line
-    searches, which return only values and gradients.
-
-    Args:
-        structure: of the objective.
-        inputs: its numbers.
-        variables: the picture, shape (N, H, W, 3), and weights in place of `inputs`' own.
-
-    Returns:
-        The total.
-    """
-    image, weights = variables
-    inputs = inputs._replace(weights=inputs.weights._replace(terms=weights))
-    return evaluate(structure, inputs, image)[0]

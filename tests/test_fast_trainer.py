@@ -28,9 +28,9 @@ from nstjax.fast.trainer import (
     make_step,
     value_and_gradient,
 )
-from nstjax.objective import TERMS, Inputs, Structure, Targets, structure_of
 from nstjax.objective import weights_of as term_weights_of
 from nstjax.settings import override
+from nstjax.structure import TERMS, Inputs, Structure, Targets, structure_of
 from nstjax.targets import style_targets
 from nstjax.vgg import Weights
 

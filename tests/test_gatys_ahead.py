@@ -46,7 +46,7 @@ def test_what_is_compiled_ahead_is_what_runs(
     if state is None:
         evaluate_once(structure, numbers, content)
     else:
-        run_chunk(structure, optimizer, 10, numbers, rates, state, np.int32(2))
+        run_chunk(structure, optimizer, numbers, rates, state, np.int32(2))
     assert not compilations
 
 

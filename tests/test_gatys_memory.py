@@ -51,7 +51,7 @@ def short_of_memory(monkeypatch, optimizer, calls):
         tiles.append(structure.tile)
         if len(tiles) in calls:
             if optimizer != "lbfgs-b":
-                jax.tree.map(lambda array: array.delete(), arguments[4])
+                jax.tree.map(lambda array: array.delete(), arguments[3])
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
         return program(structure, *arguments)
 
@@ -69,13 +69,13 @@ def test_a_run_goes_on_in_smaller_tiles(
     tiles = short_of_memory(monkeypatch, optimizer, {4, 5})
     every_step = {"callback_every": 1}
     result = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, **every_step)
-    assert tiles[:5] == [None, None, None, None, 128]
-    assert set(tiles[5:]) == {64}
+    assert tiles[:5] == [None, None, None, None, TILES[0]]
+    assert set(tiles[5:]) == {TILES[1]}
     assert [entry["step"] for entry in result.history] == list(range(9))
     totals = [entry["total"] for entry in result.history]
     overshoots = optimizer == "adam"  # with what it remembers
     assert overshoots or all(after < before for before, after in pairwise(totals))
-    assert result.settings["tile"] == 64
+    assert result.settings["tile"] == TILES[1]
 
 
 @pytest.mark.parametrize("failing", [1, 3, 7, 10])
@@ -97,14 +97,14 @@ def test_nothing_is_lost(monkeypatch, pictures, shallow_vgg19, shallow_recipe, o
     whole = nstjax.stylize(*pictures, **options)
     short_of_memory(monkeypatch, optimizer, {failing, failing + 1})
     failed = nstjax.stylize(*pictures, **options)
-    assert (whole.settings["tile"], failed.settings["tile"]) == (None, 64)
+    assert (whole.settings["tile"], failed.settings["tile"]) == (None, TILES[1])
     np.testing.assert_array_equal(failed.image, whole.image)
     for one, other in zip(failed.history, whole.history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices are not the host")
-@pytest.mark.parametrize(("tile", "taken"), [(32, False), (16, True)])
+@pytest.mark.parametrize(("tile", "taken"), [(TILES[-2], False), (TILES[-1], True)])
 def test_a_copy_is_kept_where_there_is_a_smaller_tile(
     monkeypatch, pictures, shallow_vgg19, shallow_recipe, tile, taken
 ):
@@ -112,7 +112,7 @@ def test_a_copy_is_kept_where_there_is_a_smaller_tile(
     pointers = []
 
     def watched(*arguments):
-        before = arguments[5].image.unsafe_buffer_pointer()
+        before = arguments[4].image.unsafe_buffer_pointer()
         state, records = run_chunk(*arguments)
         pointers.append((before, state.image.unsafe_buffer_pointer()))
         return state, records
@@ -147,12 +147,12 @@ def test_every_size_has_its_steps(
     )
     assert [entry["step"] for entry in result.history] == list(range(13))
     assert sizes == [32] * 6 + [40] * 7
-    assert (set(tiles[:failing]), set(tiles[failing:])) == ({None}, {128})
+    assert (set(tiles[:failing]), set(tiles[failing:])) == ({None}, {TILES[0]})
     (message,) = told
-    assert "there was too little memory: going on in tiles of 128 rows: about" in message
+    assert f"there was too little memory: going on in tiles of {TILES[0]} rows: about" in message
 
 
-@pytest.mark.parametrize("tile", ["auto", None, 256])
+@pytest.mark.parametrize("tile", ["auto", None, 2 * TILES[0]])
 @pytest.mark.parametrize("stop", [4, 8])
 def test_resumed_after_a_smaller_tile(
     monkeypatch, pictures, shallow_vgg19, shallow_recipe, tmp_path, stop, tile
@@ -170,7 +170,7 @@ def test_resumed_after_a_smaller_tile(
         nstjax.stylize(*pictures, **options, callback=lambda progress: progress.step == stop)
     tiles = short_of_memory(monkeypatch, "adam", set())
     resumed = nstjax.stylize(*pictures, **options, resume=True)
-    assert set(tiles) == {128}
+    assert set(tiles) == {TILES[0]}
     assert [entry["total"] for entry in resumed.history] == [e["total"] for e in whole.history]
     np.testing.assert_array_equal(resumed.image, whole.image)
 
@@ -178,9 +178,9 @@ def test_resumed_after_a_smaller_tile(
 def test_the_start_fails(monkeypatch, pictures, shallow_vgg19, shallow_recipe):
     """Before any step: the same picture as of a run that begins with the tile."""
     recipe = override(shallow_recipe, steps=2, size=40)
-    expected = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=32)
+    expected = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=TILES[-1])
     short_of_memory(monkeypatch, "adam", {1})
-    result = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=64)
+    result = nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=TILES[-2])
     np.testing.assert_array_equal(result.image, expected.image)
     assert [e["total"] for e in result.history] == [e["total"] for e in expected.history]
 
@@ -189,7 +189,7 @@ def test_no_smaller_tile(monkeypatch, pictures, shallow_vgg19, shallow_recipe):
     recipe = override(shallow_recipe, steps=2, size=40)
     short_of_memory(monkeypatch, "adam", {1})
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
-        nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=16)
+        nstjax.stylize(*pictures, recipe=recipe, weights=shallow_vgg19, tile=TILES[-1])
 
 
 def test_another_error_is_raised_as_it_is(monkeypatch, pictures, shallow_vgg19, shallow_recipe):
@@ -252,7 +252,7 @@ def test_estimates_count_the_average_and_the_copies(shallow_recipe):
     """A copy of each picture of the state, unless there is no smaller tile to go on in."""
     sizes = (3072, 4096), (3072, 4096)
     picture = 4 * 3 * 3072 * 4096
-    for tile, pictures in ((32, 2), (16, 1)):
+    for tile, pictures in ((TILES[-2], 2), (TILES[-1], 1)):
         with_average, without = (
             estimate_bytes(override(shallow_recipe, average=average), *sizes, tile)
             for average in (0.9, 0.0)
@@ -261,7 +261,7 @@ def test_estimates_count_the_average_and_the_copies(shallow_recipe):
     sgd, adam = (
         [
             estimate_bytes(override(shallow_recipe, optimizer=name), *sizes, tile)
-            for tile in (32, 16)
+            for tile in TILES[-2:]
         ]
         for name in ("sgd", "adam")
     )
@@ -347,7 +347,7 @@ def test_what_lbfgs_holds(shallow_vgg19, shallow_recipe):
         recipe = override(shallow_recipe, optimizer=optimizer, history_size=3, tile=16)
         structure, inputs = prepare(recipe, "caffe", shallow_vgg19.params, content, content)
         state, count = shapes_of_state(recipe, 256, 256), jax.ShapeDtypeStruct((), jnp.int32)
-        arguments: Any = (structure, optimizer, 3, inputs, rates_of(recipe), state, count)
+        arguments: Any = (structure, optimizer, inputs, rates_of(recipe), state, count)
         found = run_chunk.lower(*arguments).compile().memory_analysis()
         assert found
         bytes_held = found.temp_size_in_bytes + found.alias_size_in_bytes
@@ -362,7 +362,7 @@ def test_lbfgs_remembers_fewer_steps_where_no_tile_fits(shallow_recipe):
     sizes, stage = ((3072, 4096), (3072, 4096)), Stage((3072, 4096), ((3072, 4096),), 1)
     recipe = override(shallow_recipe, optimizer="lbfgs", history_size=10, tile="auto")
     needed = {
-        pairs: estimate_bytes(override(recipe, history_size=pairs), *sizes, 16)
+        pairs: estimate_bytes(override(recipe, history_size=pairs), *sizes, TILES[-1])
         for pairs in (10, 5, 3)
     }
     for limit, pairs in (
@@ -377,7 +377,9 @@ def test_lbfgs_remembers_fewer_steps_where_no_tile_fits(shallow_recipe):
         assert tiling.plan.estimate <= limit
         assert tiling.saves_memory
         assert ("L-BFGS" in str(tiling)) == (pairs < 10)
-    assert str(tiling).startswith("in tiles of 16 rows, with 3 of L-BFGS' 10 pairs of steps: about")
+    assert str(tiling).startswith(
+        f"in tiles of {TILES[-1]} rows, with 3 of L-BFGS' 10 pairs of steps: about"
+    )
     named = f"set --memory-limit {-(-needed[3] // 10**8) / 10:.1f}GB"
     with pytest.raises(NstjaxError, match=named):
         Tiling(override(recipe, memory_limit=str(needed[3] - 1)), [stage])
@@ -391,16 +393,16 @@ def test_lbfgs_remembers_fewer_steps_where_no_tile_fits(shallow_recipe):
 
 def test_a_run_that_remembers_fewer_steps(pictures, shallow_vgg19, shallow_recipe, tmp_path):
     """Its settings say how many; and it goes on with as many, whatever is free then."""
-    recipe = override(shallow_recipe, optimizer="lbfgs", steps=8, size=40, tile=16)
+    recipe = override(shallow_recipe, optimizer="lbfgs", steps=8, size=40, tile=TILES[-1])
     few = override(recipe, history_size=3)
     held = sum(picture.nbytes for picture in pictures)
-    limit = str(held + estimate_bytes(few, (40, 32), (40, 32), 16))
+    limit = str(held + estimate_bytes(few, (40, 32), (40, 32), TILES[-1]))
     options = {"weights": shallow_vgg19, "callback_every": 1, "snapshot": tmp_path / "run.resume"}
     told = []
     whole = nstjax.stylize(
         *pictures, recipe=recipe, memory_limit=limit, tell=told.append, **options
     )
-    assert "in tiles of 16 rows, with 3 of L-BFGS' 10 pairs of steps: about" in told[0]
+    assert f"in tiles of {TILES[-1]} rows, with 3 of L-BFGS' 10 pairs of steps: about" in told[0]
     assert whole.settings["history_size"] == 3
     replayed = nstjax.stylize(*pictures, recipe=few, weights=shallow_vgg19, callback_every=1)
     np.testing.assert_array_equal(replayed.image, whole.image)

@@ -9,8 +9,8 @@ from golden import inputs
 from nstjax.gatys.chunk import evaluate_once, run_chunk
 from nstjax.gatys.steps import first_state, rates_of
 from nstjax.gatys.stylize import stylize
-from nstjax.objective import TERMS, Inputs, Targets, structure_of, weights_of
 from nstjax.settings import override
+from nstjax.structure import TERMS, Inputs, Targets, structure_of, weights_of
 from nstjax.targets import content_targets, style_targets
 
 IMAGE, CONTENT, STYLE = (
@@ -36,9 +36,7 @@ def states_of(recipe, weights, count, **plan):
     state = first_state(recipe, jnp.asarray(IMAGE) * recipe.pixel_range, rates)
     states = []
     for _ in range(count + 1):
-        state, records = run_chunk(
-            structure, recipe.optimizer, recipe.history_size, numbers, rates, state, jnp.int32(1)
-        )
+        state, records = run_chunk(structure, recipe.optimizer, numbers, rates, state, jnp.int32(1))
         states.append(jax.tree.map(lambda leaf: np.array(leaf, np.float64), state))
         assert float(records.total[0]) == float(state.total)
     return states
@@ -139,7 +137,7 @@ def test_the_cosine_falls_over_all_sizes(monkeypatch, shallow_recipe, shallow_vg
     found = []
 
     def watched(*arguments):
-        rates = arguments[4]
+        rates = arguments[3]
         found.append((int(rates.begun), int(rates.cosine_steps)))
         return run_chunk(*arguments)
 
@@ -191,7 +189,7 @@ def test_a_chunk_stops_at_a_total_that_is_not_finite(shallow_recipe, shallow_vgg
     structure, numbers = problem(recipe, shallow_vgg19)
     rates = rates_of(recipe)
     state = first_state(recipe, jnp.asarray(IMAGE), rates)
-    state, records = run_chunk(structure, "sgd", 10, numbers, rates, state, jnp.int32(9))
+    state, records = run_chunk(structure, "sgd", numbers, rates, state, jnp.int32(9))
     assert np.isfinite(records.total[0])
     assert not np.isfinite(records.total[1])
     assert not np.any(records.total[2:])

@@ -9,7 +9,7 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
-from nstjax.gatys import loop, scipy_lbfgsb, stylize
+from nstjax.gatys import loop, memory, scipy_lbfgsb, stylize
 from nstjax.gatys import run as gatys_run
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.strength import calibrated, rounds_of, steered, units_of
@@ -186,7 +186,7 @@ def test_targets_are_made_once_for_each_size(run, monkeypatch, tmp_path, optimiz
     made.clear()
     at = {"callback_every": 1, "callback": lambda now: now.step == 17 and short_of.add(17)}
     run(**settings, **at, tile="auto")
-    assert made == [(None, 23), (None, 30), (128, 30)]
+    assert made == [(None, 23), (None, 30), (memory.TILES[0], 30)]
 
 
 def test_another_strength_compiles_nothing(run, compilations):

@@ -1,7 +1,6 @@
 """The objective: its sums, its gradients, and that numbers compile nothing."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +11,16 @@ from golden import inputs
 from nstjax.errors import NstjaxError
 from nstjax.losses.comparison import Wasserstein2Form
 from nstjax.objective import (
-    TERMS,
     Inputs,
     Targets,
     evaluate,
     make_objective,
     structure_of,
-    total_of,
     weights_of,
 )
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
+from nstjax.structure import TERMS
 from nstjax.targets import content_targets, style_targets
 
 IMAGE, CONTENT, STYLE = (inputs.picture(*size) for size in ((9, 11), (9, 11), (8, 10)))
@@ -132,18 +130,6 @@ def test_wasserstein_gradient_by_finite_differences(shallow_vgg19, rng, pooling)
             direction = rng.standard_normal(image.shape) * 1e-7
             slope = (total(image + direction) - total(image - direction)) / 2
             np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-4)
-
-
-def test_gradient_with_respect_to_the_weights_is_the_terms(shallow_vgg19):
-    structure, numbers = inputs_of(SHALLOW, shallow_vgg19)
-    image = jnp.asarray(IMAGE)
-    total, terms = evaluate(structure, numbers, image)
-    variables = (image, numbers.weights.terms)
-    value, (_, found) = jax.value_and_grad(partial(total_of, structure, numbers))(variables)
-    np.testing.assert_allclose(value, total, rtol=1e-6)
-    assert set(found) == set(TERMS)
-    for name in TERMS:
-        np.testing.assert_allclose(found[name], terms[name], rtol=1e-6)
 
 
 def test_a_batch_gives_the_mean_of_its_pictures(shallow_vgg19):

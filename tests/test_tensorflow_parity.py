@@ -19,9 +19,9 @@ from golden.record import floats, load_resized
 
 from nstjax.gatys import stylize
 from nstjax.gatys.steps import first_state, rates_of, step_function
-from nstjax.objective import TERMS as RAW_TERMS
-from nstjax.objective import prepare, total_of
+from nstjax.objective import evaluate_with_gradient, prepare
 from nstjax.recipes import get_recipe
+from nstjax.structure import TERMS as RAW_TERMS
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "tensorflow_recipe.json").read_text())
 TERMS = ("total", "content", "style", "tv")
@@ -125,9 +125,8 @@ def float64_totals(side, steps, weights):
 
     @jax.jit
     def step(inputs, rates, state):
-        total = partial(total_of, structure, inputs)
-        terms = inputs.weights.terms
-        return step_function(recipe.optimizer, recipe.history_size, total, terms, rates)(state)
+        evaluate = partial(evaluate_with_gradient, structure, inputs)
+        return step_function(recipe.optimizer, evaluate, rates)(state)
 
     zero = jnp.float64(0)
     state = first_state(recipe, content, rates)

@@ -55,9 +55,7 @@ def pixels(work: Work) -> Run:
 
     def chunk(steps: jax.Array) -> jax.Array:
         nonlocal state
-        state, records = run_chunk(
-            structure, recipe.optimizer, recipe.history_size, inputs, rates, state, steps
-        )
+        state, records = run_chunk(structure, recipe.optimizer, inputs, rates, state, steps)
         return records.total
 
     chunk(jnp.int32(1))  # a run begins by evaluating its start, which is no step

@@ -34,8 +34,8 @@ from nstjax.images import (
     load_image,
     save_image,
 )
-from nstjax.objective import TERMS
 from nstjax.settings import Recipe
+from nstjax.structure import TERMS
 from nstjax.targets import checked_style_weights
 from nstjax.vgg import Weights
 

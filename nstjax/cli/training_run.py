@@ -19,8 +19,8 @@ from nstjax.fast.log import read_log
 from nstjax.fast.loop import STOPPED
 from nstjax.fast.network import Params
 from nstjax.images import Picture
-from nstjax.objective import TERMS
 from nstjax.report import TensorBoardLog, contact_sheet, save_training_plot
+from nstjax.structure import TERMS
 from nstjax.vgg import Weights
 
 _SAMPLES = 4  # photographs on a sheet

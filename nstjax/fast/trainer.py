@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 
 from nstjax.fast.network import Params, init_params, paint
 from nstjax.fast.settings import TrainingRecipe
-from nstjax.objective import TERMS, Inputs, Structure, Targets, Terms, evaluate, report_terms
+from nstjax.objective import evaluate, report_terms
 from nstjax.ops.choice import own_algorithms_allowed
+from nstjax.structure import TERMS, Inputs, Structure, Targets, Terms
 from nstjax.targets import content_targets
 
 Metrics = dict[str, Float[Array, ""]]

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from nstjax.gatys.steps import Rates, State, averaged, step_function
-from nstjax.objective import TERMS, Inputs, Structure, Terms, total_of
+from nstjax.objective import evaluate_with_gradient
 from nstjax.ops import Program
+from nstjax.structure import TERMS, Inputs, Structure, Terms
 
 CHUNK = 64
 
@@ -26,13 +27,10 @@ class Records(NamedTuple):
     evaluations: Int[Array, " steps"]
 
 
-@partial(
-    Program, static_argnames=("structure", "optimizer", "history_size"), donate_argnames=("state",)
-)
+@partial(Program, static_argnames=("structure", "optimizer"), donate_argnames=("state",))
 def run_chunk(
     structure: Structure,
     optimizer: str,
-    history_size: int,
     inputs: Inputs,
     rates: Rates,
     state: State,
@@ -47,7 +45,6 @@ def run_chunk(
     Args:
         structure: of the objective.
         optimizer: `"adam"`, `"sgd"` or `"lbfgs"`.
-        history_size: of L-BFGS.
         inputs: the numbers of the objective.
         rates: the numbers of the optimiser.
         state: where to go on from; its memory is reused.
@@ -56,13 +53,13 @@ def run_chunk(
     Returns:
         The state after the last step, and the record of each step.
     """
-    weights = inputs.weights.terms
+    white = structure.pixel_range
 
-    def total_of_variables(variables: tuple[Array, Terms]) -> Array:
-        image, weights = variables
-        return total_of(structure, inputs, (image / structure.pixel_range, weights))
+    def evaluate_scaled(image: Array) -> tuple[Array, Array, Terms]:
+        total, gradient, terms = evaluate_with_gradient(structure, inputs, image / white)
+        return total, gradient / white, terms
 
-    step = step_function(optimizer, history_size, total_of_variables, weights, rates)
+    step = step_function(optimizer, evaluate_scaled, rates)
 
     def body(carry: tuple[Array, State, Records]) -> tuple[Array, State, Records]:
         i, state, records = carry
@@ -88,20 +85,4 @@ def run_chunk(
     return state, records
 
 
-@partial(Program, static_argnames=("structure",))
-def evaluate_once(
-    structure: Structure, inputs: Inputs, image: Float[Array, "1 h w 3"]
-) -> tuple[Float[Array, ""], Float[Array, "1 h w 3"], Terms]:
-    """Evaluates the objective, its gradient and its terms at one picture in [0, 1].
-
-    Args:
-        structure: of the objective.
-        inputs: its numbers.
-        image: RGB, shape (1, H, W, 3).
-
-    Returns:
-        The total, its gradient with respect to `image`, and the terms before their weights.
-    """
-    variables = (image, inputs.weights.terms)
-    total, (gradient, terms) = jax.value_and_grad(partial(total_of, structure, inputs))(variables)
-    return total, gradient, terms
+evaluate_once = Program(evaluate_with_gradient, static_argnames=("structure",))

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nstjax.gatys.strength import first_balance
-from nstjax.objective import TERMS, report_terms
+from nstjax.objective import report_terms
 from nstjax.settings import Recipe
+from nstjax.structure import TERMS
 
 Entry = dict[str, int | float]
 History = list[Entry]

@@ -102,8 +102,7 @@ def compile_steps(
         evaluate_once.compile(structure, inputs, image)
         return
     state, count = shapes_of_state(recipe, height, width), jax.ShapeDtypeStruct((), jnp.int32)
-    pairs, rates = recipe.history_size, rates_of(recipe)
-    run_chunk.compile(structure, recipe.optimizer, pairs, inputs, rates, state, count)
+    run_chunk.compile(structure, recipe.optimizer, inputs, rates_of(recipe), state, count)
 
 
 def picture_of(recipe: Recipe, state: State) -> Float[Array, "1 h w 3"]:
@@ -146,7 +145,6 @@ def _run_chunk(
         state, records = run_chunk(
             structure,
             recipe.optimizer,
-            recipe.history_size,
             inputs,
             rates,
             state,

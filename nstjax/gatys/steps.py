@@ -7,17 +7,24 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from nstjax.objective import TERMS, Terms
+from nstjax.gatys.lbfgs import Pairs, direction, dot, no_pairs, remember
+from nstjax.gatys.line_search import Search, advance, begin, next_step
 from nstjax.settings import Recipe
+from nstjax.structure import TERMS, Terms
+
+# Of white. A step of the gradient's length 1, as others begin, is so short that each size of the
+# default took five to eight more evaluations to find that out; twice or half as much is as good.
+_FIRST_CHANGE = 0.002
 
 
 class Rates(NamedTuple):
     """The numbers of an optimiser, all traced. See `Recipe` for their meaning.
 
     Of the steps of the whole run `begun` are planned before this size. The rate has fallen to 0
-    after `cosine_steps`; where it does not fall so, they are infinite.
+    after `cosine_steps`; where it does not fall so, they are infinite. `first_change` is that of
+    the pixels in L-BFGS' first step, see `nstjax.gatys.lbfgs.direction`.
     """
 
     learning_rate: Array
@@ -32,6 +39,7 @@ class Rates(NamedTuple):
     lower: Array
     upper: Array
     average: Array
+    first_change: Array
 
 
 class State(NamedTuple):
@@ -52,14 +60,14 @@ class State(NamedTuple):
     total: Float[Array, ""]
     terms: Terms
     gradient: Float[Array, "1 h w 3"]
-    opt_state: optax.OptState
+    opt_state: optax.OptState | Pairs
     step: Int[Array, ""]
     evaluations: Int[Array, ""]
     average: Float[Array, "1 h w 3"] | None = None
 
 
-# (image in [0, pixel_range], term weights) -> total
-Total = Callable[[tuple[Array, Terms]], Array]
+# From a picture, white being `Recipe.pixel_range`, to the objective, its gradient and its terms.
+Evaluate = Callable[[Array], tuple[Array, Array, Terms]]
 
 
 def rates_of(recipe: Recipe, *, begun: int = 0, steps: int | None = None) -> Rates:
@@ -77,6 +85,7 @@ def rates_of(recipe: Recipe, *, begun: int = 0, steps: int | None = None) -> Rat
     steps = recipe.steps if steps is None else steps
     values = {name: getattr(recipe, name) for name in Rates._fields if hasattr(recipe, name)}
     values["begun"] = begun
+    values["first_change"] = _FIRST_CHANGE * recipe.pixel_range
     values["cosine_steps"] = max(1, steps) if recipe.decay == "cosine" else jnp.inf
     values |= {"lower": 0.0 if clip else -jnp.inf, "upper": recipe.pixel_range if clip else jnp.inf}
     return Rates(**{name: jnp.float32(value) for name, value in values.items()})
@@ -107,11 +116,7 @@ def _first_order(
 
 
 def _first_order_step(
-    optimizer: optax.GradientTransformation,
-    total_of_variables: Total,
-    weights: Terms,
-    rates: Rates,
-    state: State,
+    optimizer: optax.GradientTransformation, evaluate: Evaluate, rates: Rates, state: State
 ) -> State:
     def update(image: Array, opt_state: optax.OptState) -> tuple[Array, optax.OptState]:
         updates, opt_state = optimizer.update(state.gradient, opt_state)
@@ -121,7 +126,7 @@ def _first_order_step(
     image, opt_state = jax.lax.cond(
         state.step >= 0, update, lambda *same: same, state.image, state.opt_state
     )
-    total, (gradient, terms) = jax.value_and_grad(total_of_variables)((image, weights))
+    total, gradient, terms = evaluate(image)
     return state._replace(
         image=image,
         total=total,
@@ -133,85 +138,55 @@ def _first_order_step(
     )
 
 
-def _lbfgs(history_size: int) -> optax.GradientTransformationExtraArgs:
-    """`optax.lbfgs` on the first of two variables; the second stays where it is."""
+def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
+    pairs = cast(Pairs, state.opt_state)
+    starting = state.step < 0  # there is no gradient yet: the one point to look at is the start
+    along = direction(pairs, state.gradient, rates.first_change)
+    Found = tuple[Search, Array, Terms]
 
-    def first(variables: tuple[Array, Terms]) -> tuple[bool, dict[str, bool]]:
-        return True, dict.fromkeys(variables[1], False)
+    def more(found: Found) -> Bool[Array, ""]:
+        search, *_ = found
+        return (search.count == 0) | ~(search.done | starting)
 
-    def second(variables: tuple[Array, Terms]) -> tuple[bool, dict[str, bool]]:
-        return False, dict.fromkeys(variables[1], True)
+    def look(found: Found) -> Found:
+        search, *_ = found
+        total, gradient, terms = evaluate(state.image + next_step(search) * along)
+        return advance(search, total, dot(gradient, along)), gradient, terms
 
-    return optax.chain(
-        optax.masked(optax.scale_by_lbfgs(history_size), first),
-        optax.masked(optax.set_to_zero(), second),
-        optax.scale(-1.0),
-        optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one"),
+    search = begin(state.total, dot(state.gradient, along))
+    search, gradient, terms = jax.lax.while_loop(more, look, (search, state.gradient, state.terms))
+    step = search.last.step * along
+    return state._replace(
+        image=state.image + step,
+        total=search.last.value,
+        terms=terms,
+        gradient=gradient,
+        opt_state=remember(pairs, step, gradient - state.gradient),
+        step=state.step + 1,
+        evaluations=state.evaluations + search.count,
     )
 
 
-def _lbfgs_step(
-    optimizer: optax.GradientTransformationExtraArgs,
-    total_of_variables: Total,
-    weights: Terms,
-    state: State,
-) -> State:
-    def start(state: State) -> State:
-        total, (gradient, terms) = jax.value_and_grad(total_of_variables)((state.image, weights))
-        evaluations = state.evaluations + 1
-        return state._replace(total=total, gradient=gradient, terms=terms, evaluations=evaluations)
-
-    def search(state: State) -> State:
-        variables, gradients = (state.image, weights), (state.gradient, state.terms)
-        updates, opt_state = optimizer.update(
-            gradients,
-            state.opt_state,
-            variables,
-            value=state.total,
-            grad=gradients,
-            value_fn=total_of_variables,
-        )
-        moved: Any = optax.apply_updates(variables, updates)
-        found: Any = cast(tuple, opt_state)[-1]
-        (image, _), (gradient, terms) = moved, found.grad
-        return state._replace(
-            image=image,
-            total=found.value,
-            terms=terms,
-            gradient=gradient,
-            opt_state=opt_state,
-            evaluations=state.evaluations + found.info.num_linesearch_steps,
-        )
-
-    moved = jax.lax.cond(state.step >= 0, search, start, state)
-    return moved._replace(step=state.step + 1)
-
-
-def step_function(
-    optimizer: str, history_size: int, total_of_variables: Total, weights: Terms, rates: Rates
-) -> Callable[[State], State]:
+def step_function(optimizer: str, evaluate: Evaluate, rates: Rates) -> Callable[[State], State]:
     """Builds an optimiser's step.
 
     The first step of a run only evaluates the start.
 
     Args:
         optimizer: `"adam"`, `"sgd"` or `"lbfgs"`.
-        history_size: of L-BFGS.
-        total_of_variables: the objective as a function of the picture, white being
-            `Recipe.pixel_range`, and of its terms' weights.
-        weights: of the terms.
+        evaluate: the objective.
         rates: the numbers of Adam and SGD.
 
     Returns:
         A pure function from one state to the next.
     """
     if optimizer == "lbfgs":
-        return partial(_lbfgs_step, _lbfgs(history_size), total_of_variables, weights)
+        return partial(_lbfgs_step, evaluate, rates)
 
     def step(state: State) -> State:
         count = state.step if optimizer == "sgd" else cast(Any, state.opt_state)[0].count
         transformation = _first_order(optimizer, rates, state.step, count)
-        return _first_order_step(transformation, total_of_variables, weights, rates, state)
+        return _first_order_step(transformation, evaluate, rates, state)
 
     return step
 
@@ -274,7 +249,7 @@ def _first_state(
 ) -> State:
     zeros: Terms = {name: jnp.float32(0) for name in TERMS}
     if optimizer == "lbfgs":
-        opt_state = _lbfgs(history_size).init((image, zeros))
+        opt_state = no_pairs(history_size, image)
     else:
         opt_state = _first_order(optimizer, rates, jnp.int32(0), jnp.int32(0)).init(image)
     state = State(

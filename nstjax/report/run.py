@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nstjax.images import resize_image
-from nstjax.objective import TERMS
 from nstjax.report.sheet import (
     CAPTION,
     GAP,
@@ -23,6 +22,7 @@ from nstjax.report.sheet import (
     save_sheet,
     write_text,
 )
+from nstjax.structure import TERMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nstjax.errors import NstjaxError
-from nstjax.objective import TERMS
 from nstjax.report.run import draw_losses
 from nstjax.report.sheet import (
     check_report,
@@ -16,6 +15,7 @@ from nstjax.report.sheet import (
     save_sheet,
     write_text,
 )
+from nstjax.structure import TERMS
 
 _WIDTH, _HEIGHT = 1600, 640  # pixels
 _LEFT, _TOP, _RIGHT, _BOTTOM = 110, 110, 40, 80  # of the axes

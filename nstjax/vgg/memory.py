@@ -1,7 +1,7 @@
 """How much memory it takes to compute what is wanted of a network's activations."""
 
 from nstjax.vgg.layers import CHANNELS, minimum_size
-from nstjax.vgg.tiles import blocks_of, rows_of_block
+from nstjax.vgg.tiles import halo_of, parts_of, rows_of_part
 
 _FLOAT = 4
 # Of the activations that are kept for a gradient, how many times as much is there besides: their
@@ -10,7 +10,7 @@ _UNTILED, _TILED = 1.35, 1.6
 # Without a gradient: a layer's input, the same padded, and its output. Measured at 512² to 2048².
 _FORWARD = 3
 # Where Winograd's algorithm computes with a strip.
-_STRIPS = 40e6
+_STRIPS = 15e6
 
 
 def gradient_bytes(
@@ -18,8 +18,8 @@ def gradient_bytes(
 ) -> int:
     """Estimates what the gradient through `summarize_features` takes besides its arguments.
 
-    Block by block: what the blocks are given is kept; a tile's own activations, or those of all
-    blocks that are computed as a whole, are there while their gradients are made.
+    Part by part: what the parts are given is kept; a tile's own activations, or those of all parts
+    that are computed as a whole, are there while their gradients are made.
 
     Args:
         network: `"vgg16"` or `"vgg19"`.
@@ -31,18 +31,17 @@ def gradient_bytes(
     Returns:
         Bytes, for float32.
     """
-    blocks = blocks_of(network, layers)
+    parts = parts_of(network, layers)
     given = _FLOAT * 3 * height * width
     kept, most = 0, 0
-    for number, names in enumerate(blocks):
-        own_rows = rows_of_block(names[0], rows)
+    for number, names in enumerate(parts):
         scale = minimum_size(names[0])
-        tiled = 0 < own_rows < height // scale
-        if not tiled:
-            whole = sum(_bytes(name, height, width) for block in blocks[number:] for name in block)
+        own_rows = rows_of_part(names, height // scale, rows)
+        if not own_rows:
+            whole = sum(_bytes(name, height, width) for part in parts[number:] for name in part)
             return int(max(most, kept + 2 * given + _UNTILED * whole) + _STRIPS)
-        halo = 2 * len(names)
-        tile = sum(_bytes(name, (own_rows + halo) * scale, width) for name in names)
+        tile_height = (own_rows + 2 * halo_of(names)) * scale
+        tile = sum(_bytes(name, tile_height, width) for name in names)
         made = _bytes(names[-1], height, width) if names[-1].endswith("pool") else 0
         most = max(most, kept + 2 * given + made + _TILED * tile)
         kept, given = kept + given, made
@@ -65,14 +64,13 @@ def forward_bytes(
         Bytes, for float32, the picture's own included.
     """
     given, most = _FLOAT * 3 * height * width, 0
-    for names in blocks_of(network, layers):
-        own_rows = rows_of_block(names[0], rows)
+    for names in parts_of(network, layers):
         scale = minimum_size(names[0])
-        tiled = 0 < own_rows < height // scale
-        computed = (own_rows + 2 * len(names)) * scale if tiled else height
+        own_rows = rows_of_part(names, height // scale, rows)
+        computed = (own_rows + 2 * halo_of(names)) * scale if own_rows else height
         largest = max(_bytes(name, computed, width) for name in names)
         made = _bytes(names[-1], height, width) if names[-1].endswith("pool") else 0
-        most = max(most, given + tiled * made + _FORWARD * largest)
+        most = max(most, given + bool(own_rows) * made + _FORWARD * largest)
         given = made
     return int(most + _STRIPS)
 

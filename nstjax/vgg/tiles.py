@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nstjax.ops import map_tiles
-from nstjax.vgg.layers import layer_names
+from nstjax.vgg.layers import layer_names, minimum_size
 from nstjax.vgg.network import VGG, Features, Params
 from nstjax.vgg.preprocess import preprocess
 
-# Tiles of the later blocks have more rows, by this factor. Their halos are wider, computing them
-# again costs more, and they need less memory: at 1024² and 32 rows a step of the pixel route takes
-# 1.3 times as long as untiled if they are left untiled, and 1.8 times if they get 32 rows, too.
-_ROWS = {"block1": 1, "block2": 1, "block3": 4, "block4": 4, "block5": 4}
+# What one part of the network gives the next is kept whole. The first pool's would be the largest
+# of them by far, five pictures of float32 and as much for its gradient, and is not kept: the first
+# two blocks are one part, for tiles of which a few more rows are computed twice.
+_PART = {"block1": "block2"}
 
 
 class Summary(NamedTuple):
@@ -52,9 +52,9 @@ def summarize_features(
 ) -> dict[str, Summary]:
     """Computes what is wanted of a network's activations, without keeping all of them.
 
-    Block by block, each on a few rows of its input at a time, as long as that has more. Between
-    the blocks the activations are whole. Rows at a tile's border are computed twice, and the tiled
-    blocks once more for the gradient.
+    Part by part, each on some rows of its input at a time, as long as that has more. Between the
+    parts the activations are whole. Rows at a tile's border are computed twice, and the tiled parts
+    once more for the gradient.
 
     Args:
         summarize: from a layer's name, activations of some rows, and those rows of its target, or
@@ -70,7 +70,7 @@ def summarize_features(
         pooling: as `VGG.pooling`.
         first_padding: as `VGG.first_padding`.
         dtype: what to compute in.
-        rows: of a tile, even, in the first two blocks; None keeps everything.
+        rows: of a tile's input, in every part; None keeps everything.
 
     Returns:
         Whole pictures and their sums, by layer.
@@ -79,33 +79,31 @@ def summarize_features(
         NstjaxError: if a name is unknown, or a picture is too small for a layer.
     """
     x = preprocess(images, preprocessing)
-    blocks = blocks_of(network, layers)
+    parts = parts_of(network, layers)
     found: dict[str, Summary] = {}
-    while blocks:
-        own_rows = rows_of_block(blocks[0][0], rows)
-        tiled = 0 < own_rows < x.shape[1]
-        names = blocks.pop(0) if tiled else [name for block in blocks for name in block]
-        last = not tiled or not blocks
+    while parts:
+        own_rows = rows_of_part(parts[0], x.shape[1], rows)
+        names = parts.pop(0) if own_rows else [name for part in parts for name in part]
+        last = not own_rows or not parts
         wanted = tuple(name for name in names if name in layers)
         after = () if last else (names[-1],)
         needed = tuple(dict.fromkeys((*wanted, *after)))
         vgg = VGG(network, needed, pooling, dtype, names[0], first_padding)
-        if not tiled:
+        if not own_rows:
             features = cast(Features, vgg.apply({"params": params}, x))
             return found | {n: summarize(n, features[n], targets.get(n)) for n in wanted}
         tile = partial(_summarize_tile, summarize, vgg, wanted, after, own_rows)
-        convolutions = sum("conv" in name for name in names)
-        # Even, so that the squares of the pool lie as they do in the whole.
-        halo = convolutions + convolutions % 2
         own_params = {name: params[name] for name in names if name in params}
         own_targets = {name: targets[name] for name in wanted if name in targets}
-        (whole, pictures), sums = map_tiles(tile, own_rows, halo, x, own_targets, own_params)
+        (whole, pictures), sums = map_tiles(
+            tile, own_rows, halo_of(names), x, own_targets, own_params
+        )
         for name in wanted:
-            height = x.shape[1] // _scale(name)
+            height = x.shape[1] // _scale(names, name)
             picture = jax.tree.map(lambda y, height=height: y[:, :height], pictures[name])
             found[name] = Summary(picture, sums[name])
         if not last:
-            x = whole[names[-1]][:, : x.shape[1] // 2]
+            x = whole[names[-1]][:, : x.shape[1] // _scale(names, names[-1])]
     return found
 
 
@@ -120,29 +118,57 @@ def _summarize_tile(
     targets: Features,
     params: Params,
 ) -> tuple[Any, Any]:
-    """A tile of a block: what the next one is given, and pictures; and sums."""
+    """A tile of a part: what the next one is given, and pictures; and sums."""
     features = cast(Features, vgg.apply({"params": params}, x, inside))
     for name, y in features.items():
-        halo = (x.shape[1] - rows) // 2 // _scale(name)
-        features[name] = y[:, halo : halo + rows // _scale(name)]
+        scale = minimum_size(name) // minimum_size(vgg.first)
+        halo = (x.shape[1] - rows) // 2 // scale
+        features[name] = y[:, halo : halo + rows // scale]
     parts = {name: summarize(name, features[name], targets.get(name)) for name in wanted}
     pictures = {name: part.whole for name, part in parts.items()}
     sums = {name: part.sums for name, part in parts.items()}
     return ({name: features[name] for name in after}, pictures), sums
 
 
-def rows_of_block(layer: str, rows: int | None) -> int:
-    """The rows of a tile of the block that a layer is in, at the block's own scale; 0: untiled."""
-    return (rows or 0) * _ROWS[layer[: len("block1")]]
-
-
-def blocks_of(network: str, layers: tuple[str, ...]) -> list[list[str]]:
-    """The names of the layers up to the last of some, by block."""
+def parts_of(network: str, layers: tuple[str, ...]) -> list[list[str]]:
+    """The names of the layers up to the last of some, by the parts between which all is kept."""
     names = layer_names(network)
     names = names[: 1 + max(names.index(name) for name in layers)]
-    return [list(block) for _, block in groupby(names, key=lambda name: name[: len("block1")])]
+
+    def part(name: str) -> str:
+        block = name[: len("block1")]
+        return _PART.get(block, block)
+
+    return [list(group) for _, group in groupby(names, key=part)]
 
 
-def _scale(name: str) -> int:
-    """How many rows that a block is given make one of a layer's."""
-    return 2 if name.endswith("pool") else 1
+def rows_of_part(names: list[str], height: int, rows: int | None) -> int:
+    """The rows of the tiles of a part.
+
+    Args:
+        names: of its layers.
+        height: of its input.
+        rows: at most, or as few more as the part's pools need.
+
+    Returns:
+        Rows of its input, about the same in each tile; 0 where all of it is one.
+    """
+    if rows is None or rows >= height:
+        return 0
+    tiles, whole = -(-height // rows), _scale(names, names[-1])
+    return -(-height // (tiles * whole)) * whole
+
+
+def halo_of(names: list[str]) -> int:
+    """The rows above and below that a tile's activations depend on, for a part's layers.
+
+    Whole squares of its pools, so that these lie as they do in the whole.
+    """
+    reach = sum(_scale(names, name) for name in names if "conv" in name)
+    whole = _scale(names, names[-1])
+    return -(-reach // whole) * whole
+
+
+def _scale(names: list[str], name: str) -> int:
+    """How many rows that a part is given make one of a layer's."""
+    return minimum_size(name) // minimum_size(names[0])
