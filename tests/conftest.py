@@ -15,6 +15,15 @@ from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
+_MOST_WORKERS = 4  # each takes some gigabytes
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """All tests on several cores, as compiling takes one; some, or on a GPU, in one process."""
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if not everything or Path("/dev/nvidia0").exists():
+        return 0
+    return min(os.cpu_count() or 1, _MOST_WORKERS)
 
 
 @pytest.fixture(scope="session", autouse=True)
