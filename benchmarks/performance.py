@@ -248,7 +248,11 @@ MAKERS: dict[str, Callable[[list[Result]], str]] = {
     "network_against_optimizer": network_against_optimizer,
     "gallery": gallery,
 }
-MEMORY_ROUTES = {"fast": "one pass, `subpixel`", "pixels": "pixel route, `tensorflow`"}
+MEMORY_ROUTES = {
+    "fast": "one pass, `subpixel`",
+    "pixels": "pixel route, `tensorflow`",
+    "default": "pixel route, `nstjax`",
+}
 STARTS = {"content": "the photograph", "noise": "noise"}
 GALLERY_MEASURES = {
     "gram": "style, Gram",

@@ -50,25 +50,32 @@ class CompileAhead:
         self._stop.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def start(self, stage: Stage, tile: int | None) -> None:
-        """Begins with a stage, to be computed in tiles of so many rows."""
+    def start(self, stage: Stage, tile: int | None, *, targets: bool = True) -> None:
+        """Begins with a stage.
+
+        Args:
+            stage: which.
+            tile: rows that it is to be computed in at a time; None for all.
+            targets: whether to compile what makes the targets, too; not where the run is about to.
+        """
         recipe = replace(self._recipe, tile=tile)
-        self._running = self._executor.submit(self._compile, recipe, stage)
+        self._running = self._executor.submit(self._compile, recipe, stage, targets)
 
     def wait(self) -> None:
         """Waits for the stage that was begun last."""
         if self._running is not None:
             self._running.exception()
 
-    def _compile(self, recipe: Recipe, stage: Stage) -> None:
+    def _compile(self, recipe: Recipe, stage: Stage, targets: bool) -> None:
         content, styles = _picture(stage.content), [_picture(shape) for shape in stage.styles]
         structure = structure_of(recipe, self._preprocessing)
-        for compile_one in (
+        of_targets = (
             lambda: content_targets.lower(structure, self._params, content).compile(),
             lambda: self._compile_measures(structure, styles),
             lambda: self._compile_targets(structure, styles),
-            lambda: self._compile_steps(recipe, structure, content, styles),
-        ):
+        )
+        of_steps = (lambda: self._compile_steps(recipe, structure, content, styles),)
+        for compile_one in (*(of_targets if targets else ()), *of_steps):
             if self._stop.is_set():
                 return
             compile_one()

@@ -32,8 +32,9 @@ _FLOAT = 4
 _PROCESS = 0.65e9
 # Kernels are also there as Winograd's algorithm takes them, forward and back: 36 numbers for 9.
 _TRANSFORMED = 9
-# Pictures of the content's size that the host holds: resized, to start from, to report.
-_HOST_PICTURES = 3
+# Pictures of the content's size that the host holds: resized, to start from, to report; and of the
+# style's, which are gone before the optimiser begins: resized, and as the network is given them.
+_HOST_PICTURES, _HOST_STYLES = 3, 3
 # Besides its pairs L-BFGS holds five pictures by XLA's account, of which three in its line search.
 _LBFGS_PICTURES = 6
 # SciPy's L-BFGS-B computes in float64: pictures besides the two of each pair it remembers, with
@@ -193,13 +194,12 @@ def estimate_bytes(
     style_layers = tuple(name for name, _ in recipe.style_layers)
     measuring = forward_bytes(recipe.network, style_layers, *style, tile)
     host = device_memory() is None
-    total = (
-        max(gradient, measuring) + activations + _optimizer_pictures(recipe, host, tile) * picture
-    )
-    total += _kernel_bytes(recipe.network, layers) * (_TRANSFORMED if host else 1)
+    optimizing = gradient + _optimizer_pictures(recipe, host, tile) * picture
     if host:
-        total += _PROCESS + _HOST_PICTURES * picture + 3 * style_picture
-    return int(total)
+        optimizing += _HOST_PICTURES * picture
+        measuring += _HOST_STYLES * style_picture + _HOST_PICTURES * picture
+    kernels = _kernel_bytes(recipe.network, layers) * (_TRANSFORMED if host else 1)
+    return int(max(optimizing, measuring) + activations + kernels + host * _PROCESS)
 
 
 def _optimizer_pictures(recipe: Recipe, host: bool, tile: int | None) -> int:

@@ -91,7 +91,7 @@ def run_stages(
             compiling=compiling,
             state=state,
         )
-        run.compile(first)
+        run.compile(first, targets=False)
         for number in range(first, len(stages)):
             image = run.optimize(number, image)
             if recorder.stopped:
@@ -153,10 +153,11 @@ class _Run:
     steer: bool = False
     prepared: _Prepared | None = None
 
-    def compile(self, number: int) -> None:
-        """Begins to compile a stage's programs, if there is such a stage."""
+    def compile(self, number: int, *, targets: bool = True) -> None:
+        """Begins to compile a stage's programs, if there is such a stage: see `CompileAhead`."""
         if number < len(self.stages):
-            self.compiling.start(self.stages[number], self.tiling.plan.tile)
+            stage, tile = self.stages[number], self.tiling.plan.tile
+            self.compiling.start(stage, tile, targets=targets)
 
     def _is_round(self, number: int) -> bool:
         """Whether a stage has the size of the one before."""
@@ -174,7 +175,8 @@ class _Run:
         Returns:
             The picture.
         """
-        self.compiling.wait()
+        if self.prepared is not None:  # else its targets are compiled here, beside the thread's
+            self.compiling.wait()
         if self.state is None:
             self.recorder.begin_stage()
         if self.snapshots is not None:
@@ -188,6 +190,7 @@ class _Run:
         stage = self.stages[number]
         objective = partial(self._objective, stage)
         self.tiling.run(objective)
+        self.compiling.wait()
         if not self._is_round(number + 1):
             self.compile(number + 1)
         begun, all_steps = (
