@@ -35,7 +35,8 @@ class CompileAhead:
         """
         self._recipe, self._preprocessing, self._params = recipe, preprocessing, params
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="nstjax-compile")
-        self._running: Future[None] | None = None
+        self._targets: Future[None] | None = None
+        self._steps: Future[None] | None = None
         self._stop = Event()
 
     def __enter__(self) -> "CompileAhead":
@@ -50,32 +51,30 @@ class CompileAhead:
         self._stop.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def start(self, stage: Stage, tile: int | None, *, targets: bool = True) -> None:
-        """Begins with a stage.
-
-        Args:
-            stage: which.
-            tile: rows that it is to be computed in at a time; None for all.
-            targets: whether to compile what makes the targets, too; not where the run is about to.
-        """
+    def start(self, stage: Stage, tile: int | None) -> None:
+        """Begins with a stage, to be computed in tiles of so many rows."""
         recipe = replace(self._recipe, tile=tile)
-        self._running = self._executor.submit(self._compile, recipe, stage, targets)
+        self._targets = self._executor.submit(self._compile_targets, recipe, stage)
+        self._steps = self._executor.submit(self._compile_steps, recipe, stage)
+
+    def wait_for_targets(self) -> None:
+        """Waits for the programs that make the targets of the stage that was begun last."""
+        if self._targets is not None:
+            self._targets.exception()
 
     def wait(self) -> None:
-        """Waits for the stage that was begun last."""
-        if self._running is not None:
-            self._running.exception()
+        """Waits for all programs of that stage."""
+        if self._steps is not None:
+            self._steps.exception()
 
-    def _compile(self, recipe: Recipe, stage: Stage, targets: bool) -> None:
-        content, styles = _picture(stage.content), [_picture(shape) for shape in stage.styles]
+    def _compile_targets(self, recipe: Recipe, stage: Stage) -> None:
+        content, styles = _pictures(stage)
         structure = structure_of(recipe, self._preprocessing)
-        of_targets = (
+        for compile_one in (
             lambda: content_targets.lower(structure, self._params, content).compile(),
             lambda: self._compile_measures(structure, styles),
-            lambda: self._compile_targets(structure, styles),
-        )
-        of_steps = (lambda: self._compile_steps(recipe, structure, content, styles),)
-        for compile_one in (*(of_targets if targets else ()), *of_steps):
+            lambda: self._compile_average(structure, styles),
+        ):
             if self._stop.is_set():
                 return
             compile_one()
@@ -84,26 +83,29 @@ class CompileAhead:
         for shape in {style.shape: style for style in styles}.values():
             style_measures.lower(structure, self._params, shape).compile()
 
-    def _compile_targets(self, structure: Structure, styles: list[jax.ShapeDtypeStruct]) -> None:
+    def _compile_average(self, structure: Structure, styles: list[jax.ShapeDtypeStruct]) -> None:
         measure = partial(style_measures, structure)
         measures = [jax.eval_shape(measure, self._params, style) for style in styles]
         shares = jax.ShapeDtypeStruct((len(styles),), jnp.float32)
         targets_of_measures.lower(structure, measures, shares).compile()
 
-    def _compile_steps(
-        self,
-        recipe: Recipe,
-        structure: Structure,
-        content: jax.ShapeDtypeStruct,
-        styles: list[jax.ShapeDtypeStruct],
-    ) -> None:
+    def _compile_steps(self, recipe: Recipe, stage: Stage) -> None:
+        content, styles = _pictures(stage)
+        structure = structure_of(recipe, self._preprocessing)
+
         def inputs_of(content: jax.Array, styles: list[jax.Array]) -> Inputs:
             return prepare(recipe, self._preprocessing, self._params, content, styles)[1]
 
+        if self._stop.is_set():
+            return
         inputs = jax.eval_shape(inputs_of, content, styles)
         if recipe.strength is not None:
             references.compile(structure, inputs, content)
         compile_steps(recipe, structure, inputs, *content.shape[1:3])
+
+
+def _pictures(stage: Stage) -> tuple[jax.ShapeDtypeStruct, list[jax.ShapeDtypeStruct]]:
+    return _picture(stage.content), [_picture(shape) for shape in stage.styles]
 
 
 def _picture(shape: Shape) -> jax.ShapeDtypeStruct:

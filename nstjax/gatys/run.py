@@ -91,7 +91,7 @@ def run_stages(
             compiling=compiling,
             state=state,
         )
-        run.compile(first, targets=False)
+        run.compile(first)
         for number in range(first, len(stages)):
             image = run.optimize(number, image)
             if recorder.stopped:
@@ -153,11 +153,10 @@ class _Run:
     steer: bool = False
     prepared: _Prepared | None = None
 
-    def compile(self, number: int, *, targets: bool = True) -> None:
-        """Begins to compile a stage's programs, if there is such a stage: see `CompileAhead`."""
+    def compile(self, number: int) -> None:
+        """Begins to compile a stage's programs, if there is such a stage."""
         if number < len(self.stages):
-            stage, tile = self.stages[number], self.tiling.plan.tile
-            self.compiling.start(stage, tile, targets=targets)
+            self.compiling.start(self.stages[number], self.tiling.plan.tile)
 
     def _is_round(self, number: int) -> bool:
         """Whether a stage has the size of the one before."""
@@ -175,8 +174,7 @@ class _Run:
         Returns:
             The picture.
         """
-        if self.prepared is not None:  # else its targets are compiled here, beside the thread's
-            self.compiling.wait()
+        self.compiling.wait_for_targets()
         if self.state is None:
             self.recorder.begin_stage()
         if self.snapshots is not None:
