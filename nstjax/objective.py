@@ -74,7 +74,8 @@ def evaluate_with_gradient(
 
     (_, terms), gradient = jax.value_and_grad(network_total, has_aux=True)(image)
     # XLA begins with whatever waits for nothing, and would hold up to four pictures of the total
-    # variation's gradient while the network's needs most memory. So let it wait for that.
+    # variation's gradient while the network's needs most memory. So let it wait for that. (Where
+    # that is not finite, nothing here needs to be.)
     image = image + 0 * gradient[0, 0, 0, 0]
     roughness, slope = jax.value_and_grad(partial(_roughness, structure))(image)
     terms = {**terms, "tv": roughness}

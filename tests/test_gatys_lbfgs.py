@@ -110,17 +110,24 @@ def test_the_direction_is_that_of_the_dense_update():
     np.testing.assert_allclose(np.ravel(found), -inverse @ gradient, rtol=1e-4, atol=1e-5)
 
 
-def test_a_pair_that_says_nothing_is_not_counted():
-    """Where the gradient falls along a step, as at a hilltop; the direction stays a descent."""
-    picture = jnp.ones((1, 2, 2, 3))
-    pairs = remember(no_pairs(2, picture), picture, 3 * picture)
-    worse = remember(pairs, picture, -picture)
-    assert (int(pairs.count), int(worse.count)) == (1, 1)
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("slope", [-1.0, 0.0, np.inf, np.nan])
+def test_after_a_pair_that_says_nothing_it_starts_afresh(size, slope):
+    """Where the gradient falls along a step, as at a hilltop, or does not change."""
+    picture, first = jnp.ones((1, 2, 2, 3)), jnp.float32(0.1)
     gradient = jnp.arange(12.0).reshape(picture.shape)
-    no = jnp.float32(0)  # what a first step would have
-    np.testing.assert_array_equal(direction(worse, gradient, no), direction(pairs, gradient, no))
-    full = remember(remember(pairs, picture, 2 * picture), picture, 0 * picture)
-    assert float(jnp.vdot(direction(full, gradient, no), gradient)) < 0
+    fresh = no_pairs(size, picture)
+    pairs = remember(remember(fresh, picture, 3 * picture), picture, 2 * picture)
+    assert not np.allclose(direction(pairs, gradient, first), direction(fresh, gradient, first))
+    pairs = remember(pairs, picture, slope * picture)
+    np.testing.assert_array_equal(
+        direction(pairs, gradient, first), direction(fresh, gradient, first)
+    )
+    pairs = remember(pairs, picture, 4 * picture)
+    again = remember(fresh, picture, 4 * picture)
+    np.testing.assert_array_equal(
+        direction(pairs, gradient, first), direction(again, gradient, first)
+    )
 
 
 @pytest.mark.parametrize("steepness", [1e-6, 1.0, 1e6])

@@ -74,6 +74,7 @@ class CompileAhead:
             lambda: content_targets.lower(structure, self._params, content).compile(),
             lambda: self._compile_measures(structure, styles),
             lambda: self._compile_average(structure, styles),
+            lambda: self._compile_references(recipe, stage),
         ):
             if self._stop.is_set():
                 return
@@ -89,19 +90,22 @@ class CompileAhead:
         shares = jax.ShapeDtypeStruct((len(styles),), jnp.float32)
         targets_of_measures.lower(structure, measures, shares).compile()
 
+    def _compile_references(self, recipe: Recipe, stage: Stage) -> None:
+        if recipe.strength is not None:
+            references.compile(*self._shapes(recipe, stage), _picture(stage.content))
+
     def _compile_steps(self, recipe: Recipe, stage: Stage) -> None:
-        content, styles = _pictures(stage)
-        structure = structure_of(recipe, self._preprocessing)
+        if not self._stop.is_set():
+            compile_steps(recipe, *self._shapes(recipe, stage), *stage.content)
+
+    def _shapes(self, recipe: Recipe, stage: Stage) -> tuple[Structure, Inputs]:
+        """The structure of a stage's objective, and the shapes of its numbers."""
 
         def inputs_of(content: jax.Array, styles: list[jax.Array]) -> Inputs:
             return prepare(recipe, self._preprocessing, self._params, content, styles)[1]
 
-        if self._stop.is_set():
-            return
-        inputs = jax.eval_shape(inputs_of, content, styles)
-        if recipe.strength is not None:
-            references.compile(structure, inputs, content)
-        compile_steps(recipe, structure, inputs, *content.shape[1:3])
+        inputs = jax.eval_shape(inputs_of, *_pictures(stage))
+        return structure_of(recipe, self._preprocessing), inputs
 
 
 def _pictures(stage: Stage) -> tuple[jax.ShapeDtypeStruct, list[jax.ShapeDtypeStruct]]:

@@ -1,7 +1,7 @@
 """L-BFGS: a step from what the last few steps and gradients say of the objective's curvature.
 
-As `optax.lbfgs`, whose line search has the objective's gradient in its program twice and holds more
-pictures: see `nstjax.gatys.line_search`.
+The steps of `optax.lbfgs`, whose line search has the objective's gradient in its program twice and
+holds more pictures: see `nstjax.gatys.line_search`.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,13 @@ from jaxtyping import Array, Float, Int
 class Pairs(NamedTuple):
     """The last steps, each with what the gradient changed by. The newest is at `count - 1`.
 
+    The slots go round: the newest takes the oldest one's.
+
     Attributes:
         steps: pictures.
         changes: likewise.
-        inverses: of the inner product of the two; 0 where there is no pair.
-        count: pairs so far, also of those that are forgotten.
+        inverses: of the inner product of the two.
+        count: of pairs since the last fresh start, of which the newest are here.
     """
 
     steps: Float[Array, "pairs 1 h w 3"]
@@ -36,16 +38,16 @@ def no_pairs(number: int, image: Float[Array, "1 h w 3"]) -> Pairs:
 def remember(pairs: Pairs, step: Float[Array, "1 h w 3"], change: Float[Array, "1 h w 3"]) -> Pairs:
     """Puts a pair in the oldest one's place.
 
-    One along which the gradient does not grow, as on a convex function it does, says nothing: the
-    oldest is forgotten, and no other is there.
+    One along which the gradient does not grow, as it does wherever the line search succeeded, says
+    nothing, and that those before it led astray: all are forgotten.
     """
     slot = pairs.count % pairs.inverses.size
     product = dot(step, change)
     return Pairs(
         pairs.steps.at[slot].set(step),
         pairs.changes.at[slot].set(change),
-        pairs.inverses.at[slot].set(jnp.where(product > 0, 1 / product, 0)),
-        pairs.count + (product > 0),
+        pairs.inverses.at[slot].set(1 / product),
+        jnp.where((product > 0) & jnp.isfinite(product), pairs.count + 1, 0),
     )
 
 
@@ -87,5 +89,5 @@ def direction(
 
 
 def dot(x: Float[Array, "1 h w 3"], y: Float[Array, "1 h w 3"]) -> Float[Array, ""]:
-    """The inner product of two pictures, in float32 on every device."""
+    """The inner product of two pictures, in their full precision on every device."""
     return jnp.vdot(x, y, precision=jax.lax.Precision.HIGHEST)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-MOST_EVALUATIONS = 20
+MOST_EVALUATIONS = 20  # and once more where the best is another than the last
 _DECREASE, _CURVATURE = 1e-4, 0.9  # of Wolfe's conditions
 _FLAT = 1e-6  # a change of the value, relative to it, that rounding may hide
 _SHORTEST = 1e-5  # an interval in which no better point is sought

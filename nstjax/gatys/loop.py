@@ -139,9 +139,9 @@ def _run_chunk(
 
     def attempt() -> tuple[State, Records]:
         nonlocal attempts, state
+        structure, inputs = objective()  # before there is a second state, as it takes memory
         state = again() if attempts else state
         attempts += 1
-        structure, inputs = objective()
         state, records = run_chunk(
             structure,
             recipe.optimizer,

@@ -21,9 +21,9 @@ from nstjax.structure import Inputs, Structure
 from nstjax.vgg.layers import CHANNELS, kernel_shapes, minimum_size
 from nstjax.vgg.memory import forward_bytes, gradient_bytes
 
-# Four of them, so that each takes clearly less than the one before: at 4096×3072 pixels 18.7, 12.9,
-# 10.0 and 8.6 pictures of float32 by XLA's account, and 141 untiled. At 1024² they take 1.05, 1.19,
-# 1.51 and 1.92 times as long as untiled (jax 0.10.2 on a CPU).
+# Four of them, so that each takes clearly less than the one before: at 4096×3072 pixels an
+# evaluation takes 18.7, 12.9, 10.0 and 8.6 pictures of float32 by XLA's account, and 141 untiled.
+# At 1024² it takes 1.05, 1.19, 1.51 and 1.92 times as long as untiled (jax 0.10.2 on a CPU).
 TILES = (256, 128, 64, 32)
 # Pairs of steps that L-BFGS remembers where it cannot remember more; each pair is two pictures.
 _FEWER_PAIRS = (50, 20, 10, 5, 3)
@@ -35,7 +35,8 @@ _TRANSFORMED = 9
 # Pictures of the content's size that the host holds: resized, to start from, to report; and of the
 # style's, which are gone before the optimiser begins: resized, and as the network is given them.
 _HOST_PICTURES, _HOST_STYLES = 3, 3
-# Besides its pairs L-BFGS holds five pictures by XLA's account, of which three in its line search.
+# Besides its pairs L-BFGS holds five pictures by XLA's account, of which three in its line search;
+# one more to be safe.
 _LBFGS_PICTURES = 6
 # SciPy's L-BFGS-B computes in float64: pictures besides the two of each pair it remembers, with
 # what this package holds for it; 24.7 were measured with SciPy 1.17.

@@ -24,7 +24,8 @@ from nstjax.settings import Recipe
 from nstjax.vgg import Weights
 
 EVERY_S = 30.0
-_FORMAT = "nstjax-snapshot-1"
+_FORMAT = "nstjax-snapshot-2"  # another number for another state of any optimiser
+_TOLD = ("identity", "stage", "recorder", "tile", "asked_tile", "history_size")
 _MOST_OF_THE_TIME = 0.05  # is spent on writing
 
 
@@ -132,9 +133,7 @@ class Snapshots:
                 f"{self._path} is the snapshot of another run: {listed}; use the same again, or "
                 "leave out --resume to start from the beginning"
             )
-        pairs = about["history_size"] or now["history size"]
-        tiles = about["tile"], about["asked_tile"]
-        return Snapshot(about["stage"], arrays, about["recorder"], *tiles, pairs)
+        return Snapshot(state=arrays, **{name: about[name] for name in _TOLD[1:]})
 
     def offer(self, state: Any, recorder: Recorder, *, last: bool = False) -> None:
         """Writes a snapshot if it is time.
@@ -198,11 +197,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             if about["format"] != _FORMAT:
                 raise ValueError(about["format"])
             arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
-            known = {name: about[name] for name in ("identity", "stage", "recorder", "tile")}
-            # Older snapshots are of as many pairs of steps as the settings say, and do not tell
-            # what these said of tiles.
-            known["history_size"] = about.get("history_size")
-            return known | {"asked_tile": about.get("asked_tile", "auto")}, arrays
+            return {name: about[name] for name in _TOLD}, arrays
     except MemoryError:
         raise
     except Exception as error:  # of which a damaged archive may raise any

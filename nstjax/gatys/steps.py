@@ -175,7 +175,7 @@ def step_function(optimizer: str, evaluate: Evaluate, rates: Rates) -> Callable[
     Args:
         optimizer: `"adam"`, `"sgd"` or `"lbfgs"`.
         evaluate: the objective.
-        rates: the numbers of Adam and SGD.
+        rates: the numbers of the optimiser.
 
     Returns:
         A pure function from one state to the next.

@@ -30,7 +30,7 @@ def map_tiles(
             and end `halo` below; outside of `x` they are zeros, and whatever the tile makes of
             those must add nothing to the sums. `aligned` and the pictures are any trees of arrays
             (N, H, …), of `rows` rows to a tile, or fewer by a whole factor.
-        rows: of a tile; even.
+        rows: of a tile.
         halo: how many more a tile needs on either side.
         x: shape (N, H, W, C).
         aligned: cut into rows as `x` is, without a halo.
@@ -108,7 +108,7 @@ def _cut(rows: int, x: Array, aligned: Any) -> tuple[int, Any]:
     tiles = -(-height // rows)
 
     def pad(array: Array) -> Array:
-        below = tiles * (rows // round(height / array.shape[1])) - array.shape[1]
+        below = tiles * (rows // (height // array.shape[1])) - array.shape[1]
         return jnp.pad(array, ((0, 0), (0, below), *[(0, 0)] * (array.ndim - 2)))
 
     return tiles, jax.tree.map(pad, aligned)

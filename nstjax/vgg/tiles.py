@@ -99,11 +99,11 @@ def summarize_features(
             tile, own_rows, halo_of(names), x, own_targets, own_params
         )
         for name in wanted:
-            height = x.shape[1] // _scale(names, name)
+            height = x.shape[1] // _scale(names[0], name)
             picture = jax.tree.map(lambda y, height=height: y[:, :height], pictures[name])
             found[name] = Summary(picture, sums[name])
         if not last:
-            x = whole[names[-1]][:, : x.shape[1] // _scale(names, names[-1])]
+            x = whole[names[-1]][:, : x.shape[1] // _scale(names[0], names[-1])]
     return found
 
 
@@ -121,7 +121,7 @@ def _summarize_tile(
     """A tile of a part: what the next one is given, and pictures; and sums."""
     features = cast(Features, vgg.apply({"params": params}, x, inside))
     for name, y in features.items():
-        scale = minimum_size(name) // minimum_size(vgg.first)
+        scale = _scale(vgg.first, name)
         halo = (x.shape[1] - rows) // 2 // scale
         features[name] = y[:, halo : halo + rows // scale]
     parts = {name: summarize(name, features[name], targets.get(name)) for name in wanted}
@@ -155,7 +155,7 @@ def rows_of_part(names: list[str], height: int, rows: int | None) -> int:
     """
     if rows is None or rows >= height:
         return 0
-    tiles, whole = -(-height // rows), _scale(names, names[-1])
+    tiles, whole = -(-height // rows), _scale(names[0], names[-1])
     return -(-height // (tiles * whole)) * whole
 
 
@@ -164,11 +164,11 @@ def halo_of(names: list[str]) -> int:
 
     Whole squares of its pools, so that these lie as they do in the whole.
     """
-    reach = sum(_scale(names, name) for name in names if "conv" in name)
-    whole = _scale(names, names[-1])
+    reach = sum(_scale(names[0], name) for name in names if "conv" in name)
+    whole = _scale(names[0], names[-1])
     return -(-reach // whole) * whole
 
 
-def _scale(names: list[str], name: str) -> int:
-    """How many rows that a part is given make one of a layer's."""
-    return minimum_size(name) // minimum_size(names[0])
+def _scale(first: str, name: str) -> int:
+    """How many rows that a part is given, by its first layer, make one of another's."""
+    return minimum_size(name) // minimum_size(first)
