@@ -50,6 +50,24 @@ def test_what_is_compiled_ahead_is_what_runs(
     assert not compilations
 
 
+def test_targets_need_not_wait_for_the_steps(
+    shallow_recipe, shallow_vgg19, compilations, monkeypatch
+):
+    """Their programs are there while those of the steps still compile."""
+    release = threading.Event()
+    monkeypatch.setattr(nstjax.gatys.ahead, "compile_steps", lambda *_: release.wait(60))
+    params = network_params(shallow_recipe, shallow_vgg19)
+    content, style = (jnp.asarray(inputs.picture(*size)) for size in ((23, 35), (25, 29)))
+    with CompileAhead(shallow_recipe, "caffe", params) as compiling:
+        compiling.start(Stage((23, 35), ((25, 29),), 5), None)
+        compiling.wait_for_targets()
+        assert compilations
+        compilations.clear()
+        prepare(shallow_recipe, "caffe", params, content, style)
+        assert not compilations
+        release.set()
+
+
 def test_a_second_run_through_two_sizes_compiles_nothing(
     shallow_recipe, shallow_vgg19, compilations
 ):

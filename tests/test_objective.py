@@ -1,6 +1,7 @@
 """The objective: its sums, its gradients, and that numbers compile nothing."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,15 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
+from nstjax.losses import TV_FORMS
 from nstjax.losses.comparison import Wasserstein2Form
 from nstjax.objective import (
     Inputs,
     Targets,
     evaluate,
+    evaluate_with_gradient,
     make_objective,
+    prepare,
     structure_of,
     weights_of,
 )
@@ -130,6 +134,24 @@ def test_wasserstein_gradient_by_finite_differences(shallow_vgg19, rng, pooling)
             direction = rng.standard_normal(image.shape) * 1e-7
             slope = (total(image + direction) - total(image - direction)) / 2
             np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", TV_FORMS)
+def test_the_gradient_is_that_of_the_objective(shallow_vgg19, form):
+    """Of which the total variation's is made apart; for a batch, too."""
+    recipe = override(SHALLOW, tv_form=form, tv_weight=0.3, pixel_range=255.0)
+    contents = jnp.concatenate([CONTENT, IMAGE])
+    structure, numbers = prepare(
+        recipe, "caffe", shallow_vgg19.params, contents, jnp.asarray(STYLE)
+    )
+    objective = jax.value_and_grad(partial(evaluate, structure, numbers), has_aux=True)
+    (expected, terms), slope = objective(contents[::-1])
+    total, gradient, found = evaluate_with_gradient(structure, numbers, contents[::-1])
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, slope, rtol=0, atol=1e-6 * float(jnp.abs(slope).max()))
+    assert list(found) == list(TERMS)
+    for name in TERMS:
+        np.testing.assert_allclose(found[name], terms[name], rtol=1e-6)
 
 
 def test_a_batch_gives_the_mean_of_its_pictures(shallow_vgg19):

@@ -1,5 +1,7 @@
 """Tiles: the same objective and gradient as of whole pictures, in less memory."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,26 +161,14 @@ def test_the_total_variation_waits_for_the_network(shallow_vgg19, shallow_recipe
     recipe = override(shallow_recipe, tile=64, tv_form="half_squared")
     structure, numbers = objective_of(recipe, shallow_vgg19, picture, picture[:, :64])
 
-    def at_once(image):
-        (total, terms), gradient = jax.value_and_grad(
-            lambda image: evaluate(structure, numbers, image), has_aux=True
-        )(image)
-        return total, gradient, terms
-
-    def later(image):
-        return evaluate_with_gradient(structure, numbers, image)
-
+    at_once = jax.value_and_grad(partial(evaluate, structure, numbers), has_aux=True)
+    later = partial(evaluate_with_gradient, structure, numbers)
     taken = []
     for function in (at_once, later):
         memory = jax.jit(function).lower(picture).compile().memory_analysis()
         assert memory
         taken.append(memory.temp_size_in_bytes / picture.nbytes)
     assert taken[0] - taken[1] > 1.5
-    image = jnp.asarray(np.random.default_rng(0).random(picture.shape, np.float32))
-    (total, gradient, terms), expected = later(image), at_once(image)
-    np.testing.assert_allclose(total, expected[0], rtol=1e-6)
-    np.testing.assert_allclose(gradient, expected[1], rtol=0, atol=1e-6 * abs(expected[1]).max())
-    np.testing.assert_allclose([*terms.values()], [expected[2][name] for name in terms], rtol=1e-6)
 
 
 def test_a_tile_sees_where_the_picture_ends():
