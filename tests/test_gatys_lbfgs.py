@@ -78,6 +78,7 @@ def test_the_steps_are_those_of_optax(function, count):
     with jax.enable_x64(True):
         start = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (1, 3, 4, 3)))
         found, expected = states_of(function, start, count), optax_states_of(function, start, count)
+        evaluations = 0
         for state, (x, value, evaluations) in zip(found, expected, strict=True):
             np.testing.assert_allclose(state.image, x, rtol=1e-6, atol=1e-9)
             np.testing.assert_allclose(state.total, value, rtol=1e-6)
@@ -160,7 +161,7 @@ def search_on(line, slope):
 def test_a_good_first_step_is_taken():
     points, search = search_on(lambda t: (t - 1.2) ** 2, lambda t: 2 * (t - 1.2))
     assert points == [1.0]
-    assert int(search.count) == 1
+    assert int(search.evaluations) == 1
 
 
 def test_the_step_grows_until_the_slope_flattens():

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 
 class Pairs(NamedTuple):
-    """The last steps, each with what the gradient changed by. The newest is at `count - 1`.
+    """The last steps, each with what the gradient changed by. The newest is at `made - 1`.
 
     The slots go round: the newest takes the oldest one's.
 
@@ -20,13 +20,13 @@ class Pairs(NamedTuple):
         steps: pictures.
         changes: likewise.
         inverses: of the inner product of the two.
-        count: of pairs since the last fresh start, of which the newest are here.
+        made: pairs since the last fresh start, of which the newest are here.
     """
 
     steps: Float[Array, "pairs 1 h w 3"]
     changes: Float[Array, "pairs 1 h w 3"]
     inverses: Float[Array, " pairs"]
-    count: Int[Array, ""]
+    made: Int[Array, ""]
 
 
 def no_pairs(number: int, image: Float[Array, "1 h w 3"]) -> Pairs:
@@ -41,13 +41,13 @@ def remember(pairs: Pairs, step: Float[Array, "1 h w 3"], change: Float[Array, "
     One along which the gradient does not grow, as it does wherever the line search succeeded, says
     nothing, and that those before it led astray: all are forgotten.
     """
-    slot = pairs.count % pairs.inverses.size
+    slot = pairs.made % pairs.inverses.size
     product = dot(step, change)
     return Pairs(
         pairs.steps.at[slot].set(step),
         pairs.changes.at[slot].set(change),
         pairs.inverses.at[slot].set(1 / product),
-        jnp.where((product > 0) & jnp.isfinite(product), pairs.count + 1, 0),
+        jnp.where((product > 0) & jnp.isfinite(product), pairs.made + 1, 0),
     )
 
 
@@ -66,21 +66,21 @@ def direction(
         The step that would be right if the objective were as the pairs say.
     """
     size = pairs.inverses.size
-    known = jnp.minimum(pairs.count, size)
+    known = jnp.minimum(pairs.made, size)
 
     def newer(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
         left, shares = found
-        slot = (pairs.count - 1 - i) % size
+        slot = (pairs.made - 1 - i) % size
         share = pairs.inverses[slot] * dot(pairs.steps[slot], left)
         return left - share * pairs.changes[slot], shares.at[slot].set(share)
 
     def older(i: Array, found: Array) -> Array:
-        slot = (pairs.count - known + i) % size
+        slot = (pairs.made - known + i) % size
         share = pairs.inverses[slot] * dot(pairs.changes[slot], found)
         return found + (shares[slot] - share) * pairs.steps[slot]
 
     left, shares = jax.lax.fori_loop(0, known, newer, (gradient, jnp.zeros_like(pairs.inverses)))
-    newest = (pairs.count - 1) % size
+    newest = (pairs.made - 1) % size
     change = pairs.changes[newest]
     curvature = 1 / (pairs.inverses[newest] * dot(change, change))
     steepness = jnp.sqrt(dot(gradient, gradient) / gradient.size)

@@ -33,7 +33,7 @@ class Search(NamedTuple):
     """Where a search is.
 
     Attributes:
-        count: evaluations so far.
+        evaluations: so far.
         start: the point at 0.
         last: the point that was evaluated last.
         best: of those that decrease the value by enough; the start while there is none.
@@ -45,7 +45,7 @@ class Search(NamedTuple):
         done: whether the last point is the one that is taken.
     """
 
-    count: Int[Array, ""]
+    evaluations: Int[Array, ""]
     start: Point
     last: Point
     best: Point
@@ -68,12 +68,13 @@ def begin(value: Float[Array, ""], slope: Float[Array, ""]) -> Search:
         The search before its first evaluation.
     """
     start, no = Point(jnp.zeros_like(value), value, slope), jnp.bool_(False)
-    return Search(jnp.int32(0), *[start] * 6, *[no] * 3)
+    points = dict.fromkeys(("start", "last", "best", "low", "high", "reference"), start)
+    return Search(jnp.int32(0), **points, zooming=no, returning=no, done=no)
 
 
 def next_step(search: Search) -> Float[Array, ""]:
     """Returns where to evaluate next: the first time at 1."""
-    longer = jnp.where(search.count == 0, 1.0, _LONGER * search.last.step)
+    longer = jnp.where(search.evaluations == 0, 1.0, _LONGER * search.last.step)
     step = jnp.where(search.zooming, _inside(search), longer)
     return jnp.where(search.returning, search.best.step, step)
 
@@ -97,18 +98,18 @@ def advance(search: Search, value: Float[Array, ""], slope: Float[Array, ""]) ->
     best = _where(better, point, search.best)
 
     since = _where(search.zooming, search.low, search.last)
-    beyond = ~decreases | ((value >= since.value) & (search.zooming | (search.count > 0)))
+    beyond = ~decreases | ((value >= since.value) & (search.zooming | (search.evaluations > 0)))
     ends = _where(search.zooming, _narrowed(search, point, beyond), _found(search, point, beyond))
     low, high, reference = ends
     found = search.zooming | beyond | (slope >= 0)
 
     hopeless = search.zooming & (jnp.abs(search.high.step - search.low.step) <= _SHORTEST)
-    over = (search.count + 1 >= MOST_EVALUATIONS) | (hopeless & (best.step > 0))
+    over = (search.evaluations + 1 >= MOST_EVALUATIONS) | (hopeless & (best.step > 0))
     # Where no point decreased the value by enough, the last is taken, if it has a value at all.
     back = (best.step > 0) | ~_has_value(point)
     here = ~back | (best.step == point.step)
     return Search(
-        count=search.count + 1,
+        evaluations=search.evaluations + 1,
         start=search.start,
         last=point,
         best=best,

@@ -68,6 +68,7 @@ class State(NamedTuple):
 
 # From a picture, white being `Recipe.pixel_range`, to the objective, its gradient and its terms.
 Evaluate = Callable[[Array], tuple[Array, Array, Terms]]
+_Found = tuple[Search, Array, Terms]  # of a line search so far: with the last gradient and terms
 
 
 def rates_of(recipe: Recipe, *, begun: int = 0, steps: int | None = None) -> Rates:
@@ -142,13 +143,12 @@ def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
     pairs = cast(Pairs, state.opt_state)
     starting = state.step < 0  # there is no gradient yet: the one point to look at is the start
     along = direction(pairs, state.gradient, rates.first_change)
-    Found = tuple[Search, Array, Terms]
 
-    def more(found: Found) -> Bool[Array, ""]:
+    def more(found: _Found) -> Bool[Array, ""]:
         search, *_ = found
-        return (search.count == 0) | ~(search.done | starting)
+        return (search.evaluations == 0) | ~(search.done | starting)
 
-    def look(found: Found) -> Found:
+    def look(found: _Found) -> _Found:
         search, *_ = found
         total, gradient, terms = evaluate(state.image + next_step(search) * along)
         return advance(search, total, dot(gradient, along)), gradient, terms
@@ -163,7 +163,7 @@ def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
         gradient=gradient,
         opt_state=remember(pairs, step, gradient - state.gradient),
         step=state.step + 1,
-        evaluations=state.evaluations + search.count,
+        evaluations=state.evaluations + search.evaluations,
     )
 
 
