@@ -15,7 +15,7 @@ from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-_MOST_WORKERS = 4  # each takes some gigabytes
+_MOST_WORKERS = 2  # each comes to take some 7 GB
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
