@@ -20,6 +20,7 @@ from nstjax.gatys.start import start_image
 from nstjax.gatys.steps import State, rates_of, shapes_of_state
 from nstjax.gatys.strength import calibrated, is_steered, steered, units_of, with_weights
 from nstjax.images import Picture, resize_image
+from nstjax.memory import LEAST_TILE
 from nstjax.objective import network_params, prepare
 from nstjax.settings import Recipe
 from nstjax.structure import Inputs, Structure
@@ -70,7 +71,7 @@ def run_stages(
         tiling.keep_to(resumed.tile, resumed.asked_tile)
     recorder.recipe = tiling.recipe
     if resumed is not None and tiling.plan.estimate > tiling.plan.room:
-        tell(f"computing {tiling}, as before; should the system end it, add --tile 16")
+        tell(f"computing {tiling}, as before; should the system end it, add --tile {LEAST_TILE}")
     elif tiling.saves_memory:
         tell(f"computing {tiling}")
     recipe = tiling.recipe

@@ -25,7 +25,6 @@ from nstjax.vgg import Weights
 
 EVERY_S = 30.0
 _FORMAT = "nstjax-snapshot-2"  # another number for another state of any optimiser
-_TOLD = ("identity", "stage", "recorder", "tile", "asked_tile", "history_size")
 _MOST_OF_THE_TIME = 0.05  # is spent on writing
 
 
@@ -124,7 +123,7 @@ class Snapshots:
         if not self._path.exists():
             return None
         about, arrays = read_snapshot(self._path)
-        before, now = about["identity"], self._identity
+        before, now = about.pop("identity"), self._identity
         names = dict.fromkeys([*now, *before])
         changed = [name for name in names if before.get(name) != now.get(name)]
         if changed:
@@ -133,7 +132,7 @@ class Snapshots:
                 f"{self._path} is the snapshot of another run: {listed}; use the same again, or "
                 "leave out --resume to start from the beginning"
             )
-        return Snapshot(state=arrays, **{name: about[name] for name in _TOLD[1:]})
+        return Snapshot(state=arrays, **about)
 
     def offer(self, state: Any, recorder: Recorder, *, last: bool = False) -> None:
         """Writes a snapshot if it is time.
@@ -186,7 +185,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         path: the file.
 
     Returns:
-        What it says of itself, and the arrays.
+        What it says of itself, by the names of `Snapshot` and `identity`; and the arrays.
 
     Raises:
         NstjaxError: if it cannot be read, or is damaged or something else.
@@ -197,7 +196,8 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             if about["format"] != _FORMAT:
                 raise ValueError(about["format"])
             arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
-            return {name: about[name] for name in _TOLD}, arrays
+            told = ("identity", *(name for name in Snapshot._fields if name != "state"))
+            return {name: about[name] for name in told}, arrays
     except MemoryError:
         raise
     except Exception as error:  # of which a damaged archive may raise any
