@@ -2,7 +2,7 @@
 
 import sys
 
-from nstjax.cli import main
+from nstjax.launch import launch
 
 if __name__ == "__main__":
-    sys.exit(main(["stylize", *sys.argv[1:]]))
+    sys.exit(launch("stylize"))

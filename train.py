@@ -2,7 +2,7 @@
 
 import sys
 
-from nstjax.cli import main
+from nstjax.launch import launch
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(launch("train"))

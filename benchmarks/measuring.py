@@ -79,7 +79,7 @@ def run_program(arguments: list[str]) -> tuple[int, float, int]:
 
     Returns its exit code, its seconds, and the most bytes that it had in memory.
     """
-    code = "import sys; from nstjax.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from nstjax.launch import launch; sys.exit(launch())"
     began = time.perf_counter()
     process = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", code, *arguments])
     try:

@@ -15,7 +15,9 @@ other's in the same round, with the smallest and the largest. The peers come wit
 `pip install ".[bench]"`; those that are not there are left out. Memory is the peak of the whole
 process, or of what it took of the GPU. On a GPU, which PyTorch and this package use where they find
 one, float32's products are of TF32 in both; `--sides` also has sides that compute in bfloat16,
-which is for GPUs, and "nstjax, untidied", which leaves the heap as compilations leave it.
+which is for GPUs; "nstjax, untidied", which leaves the heap as compilations leave it; and sides
+with and without the huge pages of memory that `nstjax.launch` asks for on Linux and the peers' own
+programs do not. Where Linux gives them to all programs, these are the same.
 `--together` starts all sides at once, for machines with cores enough: their first times then mean
 little.
 """
@@ -29,6 +31,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +43,7 @@ from sides.work import Work
 
 from nstjax.fast import Architecture, get_training_recipe
 from nstjax.fast.network import init_params
+from nstjax.launch import with_huge_pages
 from nstjax.recipes import get_recipe
 from nstjax.settings import ObjectiveSettings
 from nstjax.vgg import Weights
@@ -49,14 +53,17 @@ SIDES = {
     "nstjax": ("side_nstjax.py",),
     "nstjax, bfloat16": ("side_nstjax.py", "bfloat16"),
     "nstjax, untidied": ("side_nstjax.py", "untidied"),
+    "nstjax, small pages": ("side_nstjax.py",),
     OTHER_DESIGN: ("side_nstjax.py", "subpixel"),
     "torch": ("side_torch.py",),
     "torch, channels last": ("side_torch.py", "channels_last"),
+    "torch, channels last, huge pages": ("side_torch.py", "channels_last"),
     "torch, compiled": ("side_torch.py", "compile"),
     "torch, compiled, channels last": ("side_torch.py", "compile", "channels_last"),
     "torch, bfloat16": ("side_torch.py", "channels_last", "bfloat16"),
     "torch, compiled, bfloat16": ("side_torch.py", "compile", "channels_last", "bfloat16"),
     "tensorflow": ("side_tensorflow.py",),
+    "tensorflow, huge pages": ("side_tensorflow.py",),
     "tensorflow, XLA": ("side_tensorflow.py", "compile"),
 }
 DEFAULT_SIDES = ("nstjax", OTHER_DESIGN, "torch", "torch, channels last", "tensorflow")
@@ -164,12 +171,19 @@ def start(side: str, folder: str, stack: ExitStack) -> subprocess.Popen:
     path = Path(__file__).parent / "sides" / script
     process = subprocess.Popen(
         [sys.executable, str(path), folder, *variant],
+        env=environment(side),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     stack.callback(process.kill)
     return process
+
+
+def environment(side: str) -> Mapping[str, str]:
+    """The environment variables of a side: in huge pages, if it is to have them."""
+    ours = side.startswith("nstjax") and not side.endswith("small pages")
+    return with_huge_pages(os.environ) if ours or side.endswith("huge pages") else os.environ
 
 
 def answer(process: subprocess.Popen, name: str) -> dict[str, Any]:

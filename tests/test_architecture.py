@@ -26,6 +26,7 @@ ORDER = (
     "gatys fast",
     "report",
     "cli",
+    "launch",
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms.split()}
 # Libraries that one room, or a few modules of one, keep to themselves.
