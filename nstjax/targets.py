@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError
 from nstjax.losses.comparison import average
+from nstjax.ops import Program
 from nstjax.settings import ObjectiveSettings
 from nstjax.structure import Structure
 from nstjax.vgg import Summary, check_size, minimum_size, summarize_features
@@ -55,7 +55,7 @@ def summaries(
     )
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(Program, static_argnames=("structure",))
 def content_targets(
     structure: Structure, params: Params, content: Float[Array, "n h w 3"]
 ) -> dict[str, Array]:
@@ -95,7 +95,7 @@ def style_targets(
     return targets_of_measures(structure, measures, shares)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(Program, static_argnames=("structure",))
 def style_measures(
     structure: Structure, params: Params, style: Float[Array, "1 h w 3"]
 ) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def style_measures(
     return {layer: summary.sums for layer, summary in found.items()}
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(Program, static_argnames=("structure",))
 def targets_of_measures(
     structure: Structure, measures: list[dict[str, Any]], shares: Float[Array, " styles"]
 ) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """What whole programs are compiled with."""
 
+import os
 import subprocess
 import sys
 import threading
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from nstjax.ops import Program, compiler_options, programs
+from nstjax.errors import NstjaxError
+from nstjax.ops import Program, compiler_options, programs, traced
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def test_other_platforms_have_none(monkeypatch):
 
 
 def test_a_program_takes_jits_arguments_and_compiles_once(compilations):
-    scaled = Program(lambda factor, x: factor * x, static_argnums=0)
+    scaled = Program(lambda factor, x: factor * x, static_argnames=("factor",))
     x, y = jnp.ones(3), jnp.zeros(3)
     scaled(2, x)
     compilations.clear()
@@ -56,7 +60,9 @@ def test_a_program_takes_jits_arguments_and_compiles_once(compilations):
 
 def test_a_program_can_be_compiled_before_it_is_called(compilations):
     """By shapes alone, in another thread."""
-    scaled = Program(lambda factor, x, y: (factor * x, -y), static_argnums=0, donate_argnums=1)
+    scaled = Program(
+        lambda factor, x, y: (factor * x, -y), static_argnames=("factor",), donate_argnames=("x",)
+    )
     x, y = jnp.ones((3, 5)), jnp.int32(2)
     shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
     thread = threading.Thread(target=scaled.compile, args=(2, shape, y))
@@ -73,3 +79,190 @@ def test_programs_do_not_start_jax():
     code = "import nstjax.gatys, nstjax.fast; from jax._src import xla_bridge as b\n"
     code += "assert not b.backends_are_initialized()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Pair(NamedTuple):
+    """What a tree of arrays may be made of."""
+
+    first: jax.Array
+    second: dict[str, jax.Array]
+
+
+def of_the_package(traces):
+    """A function like the package's own, which notes each time it is traced."""
+
+    def scaled(factor: float, pair: Pair, shift: jax.Array) -> Pair:
+        if factor < 0:
+            raise NstjaxError("below 0")
+        traces.append(factor)
+        other = pair.second["a"]
+        return Pair(factor * pair.first + shift, {"a": -other, "sum": other.sum() + pair.first[0]})
+
+    scaled.__module__ = "nstjax.somewhere"
+    return scaled
+
+
+@pytest.fixture
+def anew(tmp_path, monkeypatch):
+    """Makes the program as the next process would, given what was kept; and its traces."""
+    monkeypatch.setattr(programs, "traces_folder", lambda: tmp_path)
+    traces = []
+
+    def make():
+        how = {"static_argnames": ("factor",), "donate_argnames": ("pair",)}
+        return Program(of_the_package(traces), **how)
+
+    return make, traces
+
+
+def arguments(size=3):
+    pair = Pair(jnp.arange(1.0, size + 1), {"a": jnp.ones((2, 2))})
+    return 2.0, pair, np.float32(0.5)
+
+
+def check(result):
+    assert isinstance(result, Pair)
+    assert result.first.tolist() == [2.5, 4.5, 6.5]
+    assert float(result.second["sum"]) == 5
+
+
+def test_what_one_process_traces_the_next_one_finds(anew):
+    make, traces = anew
+    check(make()(*arguments()))
+    check(make()(*arguments()))
+    assert traces == [2.0]
+
+
+def test_what_is_found_is_compiled_once(anew, compilations):
+    make, _ = anew
+    make().compile(*arguments())
+    program = make()
+    factor, pair, shift = arguments()
+    program.compile(factor, jax.eval_shape(lambda: pair), shift)
+    first = program(*arguments())  # committed to a device, as programs' results may be
+    again = arguments()[1]._replace(first=first.first)
+    compilations.clear()
+    program(2.0, again, shift)
+    assert not compilations
+
+
+def test_shapes_of_results_need_no_trace(anew):
+    make, traces = anew
+    make().compile(*arguments())
+    found = make().shapes(*arguments())
+    assert len(traces) == 1
+    assert found == jax.eval_shape(lambda: make()(*arguments()))
+    assert found.first.shape == (3,)
+
+
+def test_memory_is_donated_all_the_same(anew):
+    make, _ = anew
+    for program in (make(), make()):
+        factor, pair, shift = arguments()
+        program(factor, pair, shift=shift)
+        assert pair.first.is_deleted()
+
+
+@pytest.mark.parametrize("change", ["factor", "shape", "type", "algorithm", "setting"])
+def test_other_programs_are_traced(anew, monkeypatch, change):
+    make, traces = anew
+    make()(*arguments())
+    factor, pair, shift = arguments(size=4 if change == "shape" else 3)
+    if change == "algorithm":
+        monkeypatch.setenv("NSTJAX_CONV", "direct")
+    if change == "type":
+        shift = np.int32(1)
+    with jax.default_matmul_precision("highest" if change == "setting" else None):
+        make()(3.0 if change == "factor" else factor, pair, shift)
+    assert len(traces) == 2
+
+
+def test_other_sources_are_traced(anew, monkeypatch, tmp_path):
+    make, traces = anew
+    for text in ("1", "1", "2"):
+        (tmp_path / "module.py").write_text(text)
+        monkeypatch.setattr(traced, "_PACKAGE", tmp_path)
+        traced._versions.cache_clear()
+        make()(*arguments())
+    traced._versions.cache_clear()
+    assert len(traces) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "unreadable"])
+def test_a_damaged_file_is_made_again(anew, tmp_path, damage):
+    make, traces = anew
+    make()(*arguments())
+    (file,) = tmp_path.glob("*.bin")
+    content = file.read_bytes()
+    if damage == "unreadable":
+        file.unlink()
+        file.mkdir()
+    else:
+        changed = content[:100] + b"?" + content[101:]
+        file.write_bytes({"cut": content[:-1], "changed": changed, "empty": b""}[damage])
+    check(make()(*arguments()))
+    assert len(traces) == 2
+    if damage != "unreadable":
+        assert len(file.read_bytes()) == len(content)
+        check(make()(*arguments()))
+        assert len(traces) == 2
+
+
+def test_the_least_recently_used_go(anew, monkeypatch, tmp_path):
+    make, _ = anew
+    monkeypatch.setattr(traced, "_MOST_FILES", 2)
+    for age, factor in ((30, 1.0), (20, 2.0)):
+        before = set(tmp_path.iterdir())
+        make()(factor, *arguments()[1:])
+        (file,) = set(tmp_path.iterdir()) - before
+        os.utime(file, (file.stat().st_mtime - age,) * 2)
+    make()(1.0, *arguments()[1:])  # used again: now the newest
+    make()(3.0, *arguments()[1:])
+    assert len(list(tmp_path.iterdir())) == 2
+    assert file not in tmp_path.iterdir()
+
+
+def test_errors_are_those_of_the_function(anew):
+    make, _ = anew
+    with pytest.raises(NstjaxError, match="below 0"):
+        make()(-1.0, *arguments()[1:])
+
+
+def test_functions_from_elsewhere_are_not_kept(anew, tmp_path):
+    Program(product)(jnp.ones((2, 2)), jnp.ones((2, 2)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_static_arguments_that_do_not_tell_themselves_are_not_kept(anew, tmp_path):
+    def constant(of: object, x: jax.Array) -> jax.Array:
+        return x
+
+    constant.__module__ = "nstjax.somewhere"
+    assert Program(constant, static_argnames=("of",))(object(), jnp.ones(1)).tolist() == [1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_in_a_trace_is_a_part_of_it(anew, tmp_path):
+    make, _ = anew
+
+    def total(x: jax.Array) -> jax.Array:
+        return make()(2.0, Pair(x, {"a": x}), jnp.float32(0)).first.sum()
+
+    assert jax.jit(jax.grad(total))(jnp.ones(3)).tolist() == [2, 2, 2]
+    assert not list(tmp_path.iterdir())
+
+
+def test_traces_are_kept_where_jax_keeps_what_it_compiles(tmp_path):
+    code = "from nstjax.ops.traced import traces_folder; print(traces_folder())"
+
+    def folder(**variables):
+        environment = {k: v for k, v in os.environ.items() if "COMPILATION_CACHE" not in k}
+        environment |= {"JAX_PLATFORMS": "cpu", **variables}
+        command = [sys.executable, "-c", code]
+        return subprocess.check_output(command, env=environment, text=True).strip()
+
+    place = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    assert folder(**place) == str(tmp_path / "traced")
+    assert folder(**place, JAX_ENABLE_COMPILATION_CACHE="0") == "None"
+    assert folder(JAX_COMPILATION_CACHE_DIR="gs://bucket") == "None"
+    assert folder() == "None"

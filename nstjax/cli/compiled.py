@@ -29,7 +29,7 @@ def keep_compiled() -> None:
         return
     if os.access(folder, os.W_OK | os.X_OK):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.03")
         # It compiles where it cannot read, and does without where it cannot write.
         warnings.filterwarnings("ignore", "Error .* persistent compilation cache", UserWarning)
 

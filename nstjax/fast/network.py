@@ -127,7 +127,7 @@ def paint(
         ) from error
 
 
-@partial(Program, static_argnums=(0, 1, 4))
+@partial(Program, static_argnames=("architecture", "dtype", "tile"))
 def paint_clipped(
     architecture: Architecture,
     dtype: str,

@@ -2,9 +2,9 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from threading import Event
 from types import TracebackType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from nstjax.gatys.loop import compile_steps
 from nstjax.gatys.stages import Shape, Stage
 from nstjax.gatys.strength import references
-from nstjax.objective import Inputs, Structure, prepare, structure_of
 from nstjax.settings import Recipe
+from nstjax.structure import Inputs, Structure, Targets, structure_of, weights_of
 from nstjax.targets import content_targets, style_measures, targets_of_measures
 from nstjax.vgg.network import Params
 
@@ -71,9 +71,9 @@ class CompileAhead:
         content, styles = _pictures(stage)
         structure = structure_of(recipe, self._preprocessing)
         for compile_one in (
-            lambda: content_targets.lower(structure, self._params, content).compile(),
+            lambda: content_targets.compile(structure, self._params, content),
             lambda: self._compile_measures(structure, styles),
-            lambda: self._compile_average(structure, styles),
+            lambda: targets_of_measures.compile(structure, *self._measures(structure, styles)),
             lambda: self._compile_references(recipe, stage),
         ):
             if self._stop.is_set():
@@ -82,13 +82,7 @@ class CompileAhead:
 
     def _compile_measures(self, structure: Structure, styles: list[jax.ShapeDtypeStruct]) -> None:
         for shape in {style.shape: style for style in styles}.values():
-            style_measures.lower(structure, self._params, shape).compile()
-
-    def _compile_average(self, structure: Structure, styles: list[jax.ShapeDtypeStruct]) -> None:
-        measure = partial(style_measures, structure)
-        measures = [jax.eval_shape(measure, self._params, style) for style in styles]
-        shares = jax.ShapeDtypeStruct((len(styles),), jnp.float32)
-        targets_of_measures.lower(structure, measures, shares).compile()
+            style_measures.compile(structure, self._params, shape)
 
     def _compile_references(self, recipe: Recipe, stage: Stage) -> None:
         if recipe.strength is not None:
@@ -100,12 +94,20 @@ class CompileAhead:
 
     def _shapes(self, recipe: Recipe, stage: Stage) -> tuple[Structure, Inputs]:
         """The structure of a stage's objective, and the shapes of its numbers."""
+        content, styles = _pictures(stage)
+        structure = structure_of(recipe, self._preprocessing)
+        targets = Targets(
+            content_targets.shapes(structure, self._params, content),
+            targets_of_measures.shapes(structure, *self._measures(structure, styles)),
+        )
+        return structure, Inputs(self._params, targets, weights_of(recipe))
 
-        def inputs_of(content: jax.Array, styles: list[jax.Array]) -> Inputs:
-            return prepare(recipe, self._preprocessing, self._params, content, styles)[1]
-
-        inputs = jax.eval_shape(inputs_of, *_pictures(stage))
-        return structure_of(recipe, self._preprocessing), inputs
+    def _measures(
+        self, structure: Structure, styles: list[jax.ShapeDtypeStruct]
+    ) -> tuple[list[Any], jax.ShapeDtypeStruct]:
+        """The shapes of what is measured of each style image, and of the images' shares."""
+        measures = [style_measures.shapes(structure, self._params, style) for style in styles]
+        return measures, jax.ShapeDtypeStruct((len(styles),), jnp.float32)
 
 
 def _pictures(stage: Stage) -> tuple[jax.ShapeDtypeStruct, list[jax.ShapeDtypeStruct]]:

@@ -1,12 +1,17 @@
-"""How whole programs made of these operations are compiled."""
+"""How whole programs made of these operations are traced, compiled and kept."""
 
+import inspect
 from collections.abc import Callable
 from functools import cache, cached_property, update_wrapper
+from threading import Lock
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import jax
+from jax import export
+from jax.core import Tracer
 
 from nstjax.ops.heap import tidy_after_compilations
+from nstjax.ops.traced import Traced, find_or_trace, name_of, traces_folder
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -32,8 +37,39 @@ def compiler_options() -> dict[str, str | bool]:
     return _ON_CPU
 
 
+class _Kept:
+    """A program for arrays of some shapes, by way of what is kept on the disk of it."""
+
+    def __init__(self, traced: Traced, shapes: list[jax.ShapeDtypeStruct], donated: list[int]):
+        """Takes a traced function, the shapes, and which arrays' memory it may take."""
+        self._traced, self._given, self._donated = traced, shapes, donated
+        self._compiled: jax.stages.Compiled | None = None
+        self._lock = Lock()
+
+    def compile(self) -> jax.stages.Compiled:
+        # Not left to `jax.jit`: for it, other calls' results are committed to a device, for which
+        # it would compile again.
+        with self._lock:  # one thread compiles, and the others wait for it
+            if self._compiled is None:
+                tidy_after_compilations()
+                jitted = jax.jit(self._traced.program.call, donate_argnums=self._donated)
+                self._compiled = jitted.lower(*self._given).compile(compiler_options())
+            return self._compiled
+
+    def __call__(self, leaves: list[Any]) -> Any:
+        return jax.tree.unflatten(self._traced.result, self.compile()(*leaves))
+
+    def shapes(self) -> Any:
+        arrays = self._traced.program.out_avals
+        found = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
+        return jax.tree.unflatten(self._traced.result, found)
+
+
 class Program(Generic[Args, Result]):
-    """A function compiled with `compiler_options`. To be called from the outside, not in a trace.
+    """A function compiled with `compiler_options`; in a trace, as of `jax.jit`.
+
+    Where JAX keeps on the disk what it compiles, what was traced is kept there too: see
+    `nstjax.ops.traced`.
 
     Example:
         >>> twice = Program(lambda x: 2 * x)
@@ -41,24 +77,47 @@ class Program(Generic[Args, Result]):
         6.0
     """
 
-    def __init__(self, function: Callable[Args, Result], **how: Any) -> None:
+    def __init__(
+        self,
+        function: Callable[Args, Result],
+        *,
+        static_argnames: tuple[str, ...] = (),
+        donate_argnames: tuple[str, ...] = (),
+    ) -> None:
         """Takes the function; compiles nothing, and does not start JAX, before the first call.
 
         Args:
             function: what to compile.
-            how: arguments of `jax.jit`.
+            static_argnames: arguments that decide the program: hashable, and their `repr` tells
+                all of them.
+            donate_argnames: arguments whose memory the program may take.
         """
-        self._function, self._how = function, how
+        self._function: Callable[..., Any] = function
+        self._static, self._donated = static_argnames, donate_argnames
+        self._signature = inspect.signature(function)
+        self._kept: dict[str, _Kept] = {}
         update_wrapper(self, function)
 
     @cached_property
     def _jitted(self) -> Any:
         tidy_after_compilations()
-        return jax.jit(self._function, compiler_options=compiler_options(), **self._how)
+        return jax.jit(
+            self._function,
+            static_argnames=self._static,
+            donate_argnames=self._donated,
+            compiler_options=compiler_options(),
+        )
+
+    @cached_property
+    def _in_a_trace(self) -> Any:
+        return jax.jit(self._function, static_argnames=self._static)  # takes no options there
 
     def __call__(self, *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Runs it; the first time with arguments of these shapes, compiles it."""
-        return self._jitted(*args, **kwargs)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs))):
+            return self._in_a_trace(*args, **kwargs)
+        kept, leaves = self._find(*args, **kwargs)
+        return self._jitted(*args, **kwargs) if kept is None else kept(leaves)
 
     def compile(self, *args: Any) -> None:
         """Compiles it for arguments of these shapes, in place of the first call.
@@ -66,9 +125,61 @@ class Program(Generic[Args, Result]):
         Args:
             args: as of a call, by position, where `jax.ShapeDtypeStruct` may stand for arrays.
         """
+        kept, _ = self._find(*args)
         # JAX keeps what was lowered, and with it what was compiled, for calls with such arguments.
-        self._jitted.lower(*args).compile()
+        if kept is None:
+            self._jitted.lower(*args).compile()
+        else:
+            kept.compile()
+
+    def shapes(self, *args: Any) -> Any:
+        """Returns what a call would, with `jax.ShapeDtypeStruct` in place of arrays.
+
+        Args:
+            args: as of `compile`.
+        """
+        kept, _ = self._find(*args)
+        return self._in_a_trace.eval_shape(*args) if kept is None else kept.shapes()
 
     def lower(self, *args: Args.args, **kwargs: Args.kwargs) -> jax.stages.Lowered:
         """Lowers it, as that of `jax.jit`."""
         return self._jitted.lower(*args, **kwargs)
+
+    def _find(self, *args: Any, **kwargs: Any) -> tuple[_Kept | None, list[Any]]:
+        """The program by way of the disk, with the arrays it takes; or None."""
+        folder = traces_folder()
+        if folder is None or not self._function.__module__.startswith("nstjax."):
+            return None, []
+        arguments = self._signature.bind(*args, **kwargs).arguments
+        static = {name: arguments.pop(name) for name in self._static if name in arguments}
+        leaves, tree = jax.tree.flatten(arguments)
+        shapes = [_shape(leaf) for leaf in leaves]
+        function = f"{self._function.__module__}.{self._function.__qualname__}"
+        if " at 0x" in f"{static}":  # an object that tells nothing of itself
+            return None, []
+        name = name_of(f"{function} {static} {tree} {shapes}")
+        if name not in self._kept:
+            try:
+                traced = find_or_trace(folder, name, lambda: self._trace(static, tree, shapes))
+            except Exception:  # without the disk it works, or says what is wrong
+                return None, []
+            parts = [part for part, value in arguments.items() for _ in jax.tree.leaves(value)]
+            donated = [i for i, part in enumerate(parts) if part in self._donated]
+            self._kept.setdefault(name, _Kept(traced, shapes, donated))
+        return self._kept[name], leaves
+
+    def _trace(self, static: dict[str, Any], tree: Any, shapes: list[Any]) -> Traced:
+        result = jax.tree.structure(None)
+
+        def of_leaves(*leaves: Any) -> list[Any]:
+            nonlocal result
+            found: Any = self._function(**static, **jax.tree.unflatten(tree, leaves))
+            values, result = jax.tree.flatten(found)
+            return values
+
+        return Traced(export.export(jax.jit(of_leaves))(*shapes), result)
+
+
+def _shape(array: Any) -> jax.ShapeDtypeStruct:
+    kind = jax.typeof(array) if not isinstance(array, jax.ShapeDtypeStruct) else array
+    return jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type)

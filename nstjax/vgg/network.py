@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -57,10 +58,10 @@ def freeze(params: Params) -> Params:
     Returns:
         The parameters on the device, for `VGG.apply` as before. Kernels have no gradient.
     """
-    frozen: dict[str, dict[str, Any]] = {
-        layer: {name: jnp.asarray(array) for name, array in arrays.items()}
-        for layer, arrays in params.items()
-    }
+    # Not by `jnp.asarray`, which compiles a program for every shape.
+    frozen: dict[str, dict[str, Any]] = jax.device_put(
+        {layer: dict(arrays) for layer, arrays in params.items()}
+    )
     kernels = {layer: arrays["kernel"] for layer, arrays in frozen.items()}
     convolutions = {layer: kernel for layer, kernel in kernels.items() if kernel.ndim == 4}
     for layer, transformed in transform_frozen(convolutions).items():
