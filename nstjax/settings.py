@@ -148,7 +148,7 @@ class Recipe(ObjectiveSettings):
     history_size: int = setting(10, least=1)
     # At most, on average, for lbfgs-b.
     evaluations_per_step: float = setting(20.0, least=1)
-    clip: bool = True  # to [0, 1] after each step of adam and sgd
+    clip: bool = True  # to [0, 1] in each step; lbfgs-b always does
     tolerance: float = setting(
         0.0,
         help="stop when ten steps lower the objective by less than this share",

@@ -1,10 +1,13 @@
 """L-BFGS and its line search, against optax' and on lines with known points."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.optimize import minimize
 
 from nstjax.gatys.lbfgs import direction, no_pairs, remember
 from nstjax.gatys.line_search import MOST_EVALUATIONS, advance, begin, next_step
@@ -12,7 +15,8 @@ from nstjax.gatys.steps import first_state, rates_of, step_function
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
 
-RECIPE = override(get_recipe("nstjax"), history_size=4)
+RECIPE = override(get_recipe("nstjax"), history_size=4, clip=False)
+BOUNDED = override(RECIPE, clip=True, pixel_range=1.0)
 
 
 def rosenbrock(x):
@@ -29,7 +33,7 @@ def quartic(x):
     return jnp.sum((x - 0.4) ** 4) + 0.1 * jnp.sum(jnp.abs(x) ** 1.5)
 
 
-def states_of(function, start, count):
+def states_of(function, start, count, recipe=RECIPE):
     """Our states, from the evaluated start on."""
 
     def evaluate(image):
@@ -37,7 +41,7 @@ def states_of(function, start, count):
         return total, gradient, {"content": total, "style": 2 * total, "tv": 3 * total}
 
     # That of optax is no longer than 1, nor than the gradient, which is longer here.
-    rates = rates_of(RECIPE)._replace(first_change=1 / jnp.sqrt(1.0 * start.size))
+    rates = rates_of(recipe)._replace(first_change=1 / jnp.sqrt(1.0 * start.size))
     step = jax.jit(step_function("lbfgs", evaluate, rates))
     state = first_state(RECIPE, start, rates_of(RECIPE))
     zero = jnp.zeros((), start.dtype)
@@ -99,7 +103,7 @@ def test_the_direction_is_that_of_the_dense_update():
     steps = rng.normal(size=(5, 12))
     for step in steps:
         changed = jnp.float32(hessian @ step).reshape(1, 2, 2, 3)
-        pairs = remember(pairs, jnp.float32(step).reshape(1, 2, 2, 3), changed)
+        pairs = remember(pairs, jnp.float32(step).reshape(1, 2, 2, 3), changed, jnp.bool_(True))
     last = hessian @ steps[-1]
     inverse = np.eye(12) * (steps[-1] @ last) / (last @ last)
     for step in steps[2:]:
@@ -113,22 +117,71 @@ def test_the_direction_is_that_of_the_dense_update():
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("slope", [-1.0, 0.0, np.inf, np.nan])
-def test_after_a_pair_that_says_nothing_it_starts_afresh(size, slope):
+@pytest.mark.parametrize("fell", [False, True])
+def test_a_pair_that_says_nothing(size, slope, fell):
     """Where the gradient falls along a step, as at a hilltop, or does not change."""
-    picture, first = jnp.ones((1, 2, 2, 3)), jnp.float32(0.1)
+    picture, first, falls = jnp.ones((1, 2, 2, 3)), jnp.float32(0.1), jnp.bool_(True)
     gradient = jnp.arange(12.0).reshape(picture.shape)
     fresh = no_pairs(size, picture)
-    pairs = remember(remember(fresh, picture, 3 * picture), picture, 2 * picture)
+    pairs = fresh
+    for change in (3 * picture, 2 * picture + gradient):
+        pairs = remember(pairs, picture, change, falls)
     assert not np.allclose(direction(pairs, gradient, first), direction(fresh, gradient, first))
-    pairs = remember(pairs, picture, slope * picture)
-    np.testing.assert_array_equal(
-        direction(pairs, gradient, first), direction(fresh, gradient, first)
-    )
-    pairs = remember(pairs, picture, 4 * picture)
-    again = remember(fresh, picture, 4 * picture)
-    np.testing.assert_array_equal(
-        direction(pairs, gradient, first), direction(again, gradient, first)
-    )
+    after = remember(pairs, picture, slope * picture, jnp.bool_(fell))
+    expected = pairs if fell and np.isfinite(slope) else fresh  # all as before, or afresh
+    for _ in range(2):
+        np.testing.assert_array_equal(
+            direction(after, gradient, first), direction(expected, gradient, first)
+        )
+        after, expected = (
+            remember(some, picture, 4 * picture, falls) for some in (after, expected)
+        )
+
+
+def box(rng, target):
+    """A quadratic form with a dense matrix, whose least value lies out of the box in places."""
+    matrix = np.cov(rng.normal(size=(target.size, 3 * target.size))) + 0.01 * np.eye(target.size)
+
+    def function(x):
+        away = x.ravel() - target
+        return away @ (matrix @ away)
+
+    return function
+
+
+@pytest.mark.parametrize("case", ["quadratic", "rosenbrock"])
+def test_within_bounds_it_finds_what_scipy_finds(case):
+    rng = np.random.default_rng(3)
+    function = box(rng, rng.uniform(-0.5, 1.5, 36)) if case == "quadratic" else rosenbrock
+    scale, shift = (1.0, 0.0) if case == "quadratic" else (0.6, 0.1)  # the least is at 1
+    with jax.enable_x64(True):
+        start = jnp.asarray(rng.uniform(0, 1, (1, 3, 4, 3)))
+
+        def bounded(x):
+            return function(scale * x + shift)
+
+        states = states_of(bounded, start, 120, BOUNDED)
+        best = minimize(
+            lambda flat: tuple(map(np.asarray, jax.value_and_grad(bounded)(flat))),
+            np.ravel(start),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, 1)] * start.size,
+            options={"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-10},
+        )
+        assert 2 < np.sum((best.x == 0) | (best.x == 1)) < start.size - 2 or case == "rosenbrock"
+        assert np.any(best.x == 1)
+        np.testing.assert_allclose(np.ravel(states[-1].image), best.x, atol=1e-5)
+        for before, after in pairwise(states):
+            assert after.total <= before.total * (1 + 1e-6)
+            assert 0 <= after.image.min() <= after.image.max() <= 1
+
+
+def test_a_start_beyond_the_bounds_is_brought_to_them():
+    start = jnp.linspace(-1.0, 2.0, 12).reshape(1, 2, 2, 3)
+    first, *_ = states_of(lambda x: jnp.sum(x**2), start, 0, BOUNDED)
+    np.testing.assert_array_equal(first.image, np.clip(start, 0, 1))
+    np.testing.assert_allclose(first.total, np.sum(np.clip(start, 0, 1) ** 2), rtol=1e-6)
 
 
 @pytest.mark.parametrize("steepness", [1e-6, 1.0, 1e6])

@@ -116,6 +116,7 @@ ROWS = {
         "tv_weight": 0.0,
         "init": "noise",
         "optimizer": "lbfgs",
+        "clip": False,
     },
     "gatys-code": {
         "pooling": "max",
@@ -131,6 +132,7 @@ ROWS = {
         "gram_divisor": "hw",
         "tv_weight": 0.0,
         "optimizer": "lbfgs",
+        "clip": False,
         "init": "content",
         "size": 800,
         "steps": 700,
@@ -208,6 +210,7 @@ ROWS = {
 ROWS[DEFAULT_RECIPE] = ROWS["neural-style"] | {
     "init": "content",
     "noise_std": None,
+    "clip": True,
     "history_size": 10,
     "schedule": ((0.25, 0.4), (0.5, 0.35), (1.0, 0.25)),
     "steps": 150,

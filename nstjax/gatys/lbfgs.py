@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class Pairs(NamedTuple):
@@ -35,19 +35,38 @@ def no_pairs(number: int, image: Float[Array, "1 h w 3"]) -> Pairs:
     return Pairs(zeros, zeros, jnp.zeros(number, image.dtype), jnp.int32(0))
 
 
-def remember(pairs: Pairs, step: Float[Array, "1 h w 3"], change: Float[Array, "1 h w 3"]) -> Pairs:
+def remember(
+    pairs: Pairs,
+    step: Float[Array, "1 h w 3"],
+    change: Float[Array, "1 h w 3"],
+    fell: Bool[Array, ""],
+) -> Pairs:
     """Puts a pair in the oldest one's place.
 
-    One along which the gradient does not grow, as it does wherever the line search succeeded, says
-    nothing, and that those before it led astray: all are forgotten.
+    One along which the gradient does not grow says nothing. Where the value fell all the same, as
+    it does where bounds stop some of the values, that pair is left out; where it did not, the
+    others led astray, and all are forgotten.
+
+    Args:
+        pairs: the last steps.
+        step: the newest.
+        change: of the gradient.
+        fell: whether the value did.
+
+    Returns:
+        The pairs after it.
     """
     slot = pairs.made % pairs.inverses.size
     product = dot(step, change)
+    grows = (product > 0) & jnp.isfinite(product)
+    keep = grows | (fell & jnp.isfinite(product))
+
+    def put(column: Array, entry: Array) -> Array:
+        return column.at[slot].set(jnp.where(grows, entry, column[slot]))
+
+    made = jnp.where(keep, pairs.made + grows, 0)
     return Pairs(
-        pairs.steps.at[slot].set(step),
-        pairs.changes.at[slot].set(change),
-        pairs.inverses.at[slot].set(1 / product),
-        jnp.where((product > 0) & jnp.isfinite(product), pairs.made + 1, 0),
+        put(pairs.steps, step), put(pairs.changes, change), put(pairs.inverses, 1 / product), made
     )
 
 

@@ -142,7 +142,17 @@ def _first_order_step(
 def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
     pairs = cast(Pairs, state.opt_state)
     starting = state.step < 0  # there is no gradient yet: the one point to look at is the start
-    along = direction(pairs, state.gradient, rates.first_change)
+    # Pixels that a bound holds stay there, and those that come to one on the way stop: Bertsekas,
+    # 'Projected Newton Methods for Optimization Problems with Simple Constraints', 1982.
+    held = _held(rates, state.image, -state.gradient)
+    along = direction(pairs, jnp.where(held, 0, state.gradient), rates.first_change)
+    along = jnp.where(held | _held(rates, state.image, along), 0, along)
+
+    def at(step: Array) -> Array:
+        return jnp.clip(state.image + step * along, rates.lower, rates.upper)
+
+    def slope(image: Array, gradient: Array) -> Array:
+        return dot(gradient, jnp.where(_held(rates, image, along), 0, along))
 
     def more(found: _Found) -> Bool[Array, ""]:
         search, *_ = found
@@ -150,21 +160,28 @@ def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
 
     def look(found: _Found) -> _Found:
         search, *_ = found
-        total, gradient, terms = evaluate(state.image + next_step(search) * along)
-        return advance(search, total, dot(gradient, along)), gradient, terms
+        image = at(next_step(search))
+        total, gradient, terms = evaluate(image)
+        return advance(search, total, slope(image, gradient)), gradient, terms
 
     search = begin(state.total, dot(state.gradient, along))
     search, gradient, terms = jax.lax.while_loop(more, look, (search, state.gradient, state.terms))
-    step = search.last.step * along
+    image = at(search.last.step)
+    step, fell = image - state.image, search.last.value < state.total
     return state._replace(
-        image=state.image + step,
+        image=image,
         total=search.last.value,
         terms=terms,
         gradient=gradient,
-        opt_state=remember(pairs, step, gradient - state.gradient),
+        opt_state=remember(pairs, step, gradient - state.gradient, fell),
         step=state.step + 1,
         evaluations=state.evaluations + search.evaluations,
     )
+
+
+def _held(rates: Rates, image: Array, along: Array) -> Bool[Array, "1 h w 3"]:
+    """Which values are at a bound, and would be beyond it if they went along."""
+    return ((image <= rates.lower) & (along < 0)) | ((image >= rates.upper) & (along > 0))
 
 
 def step_function(optimizer: str, evaluate: Evaluate, rates: Rates) -> Callable[[State], State]:
