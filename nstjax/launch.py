@@ -14,6 +14,7 @@ from pathlib import Path
 _WHO_GETS_THEM = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # Read by glibc before Python runs; in its manual under "Memory Allocation Tunables".
 _VARIABLE, _SETTING = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+_AGAIN = "NSTJAX_BEGUN_AGAIN"  # once is enough, whatever becomes of the other variable on the way
 
 
 def launch(*command: str) -> int:
@@ -34,15 +35,24 @@ def launch(*command: str) -> int:
 def use_huge_pages() -> None:
     """Begins this program again in huge pages, where they are to be had and not in use yet.
 
-    With `GLIBC_TUNABLES=glibc.malloc.hugetlb=0` in the environment it does nothing.
+    In its own process alone: what else a process does would be lost. Where a debugger holds it, or
+    the program is not one that can be begun again, nothing happens; nor with
+    `GLIBC_TUNABLES=glibc.malloc.hugetlb=0` in the environment.
     """
     variables = with_huge_pages(os.environ)
-    if variables == os.environ or sys.gettrace():  # a debugger would lose sight of the program
+    if variables == os.environ or _AGAIN in os.environ or not _can_begin_again():
         return
     try:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**variables, _AGAIN: "1"})
     except OSError:
         return  # the program goes on as it is
+
+
+def _can_begin_again() -> bool:
+    monitoring = getattr(sys, "monitoring", None)  # from Python 3.12 on
+    debugged = sys.gettrace() or (monitoring and monitoring.get_tool(monitoring.DEBUGGER_ID))
+    is_file = sys.argv[0] not in ("", "-")  # a program that was typed in has been read
+    return bool(sys.executable and is_file and not debugged)
 
 
 def with_huge_pages(variables: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from commands import picture
 from PIL import Image
 
 import nstjax
-from nstjax.launch import with_huge_pages
 from nstjax.ops import conv3x3
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -146,8 +145,9 @@ def test_peers_must_agree(side, value, alike):
             peers.check_values("pixels-8", sides)
 
 
-def test_sides_have_the_pages_of_memory_that_their_names_say():
-    asked = with_huge_pages(os.environ)
+def test_sides_have_the_pages_of_memory_that_their_names_say(monkeypatch):
+    asked = {**os.environ, "GLIBC_TUNABLES": "asked"}
+    monkeypatch.setattr(peers, "with_huge_pages", lambda variables: asked)
     sides = ["nstjax", "nstjax, untidied", "torch, channels last, huge pages", "tensorflow"]
     found = [peers.environment(side) for side in [*sides, "nstjax, small pages"]]
     assert found == [asked, asked, asked, os.environ, os.environ]

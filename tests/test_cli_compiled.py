@@ -1,10 +1,14 @@
 """Programs are compiled once, whatever happens to the folder that keeps them."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from commands import SHALLOW
 
 # Runs a program, and says how many were found compiled.
 CODE = """
@@ -56,3 +60,25 @@ def test_a_damaged_program_is_compiled_again(tmp_path, finished):
 def test_without_a_cache_nothing_is_kept(tmp_path):
     (tmp_path / "file").write_text("")
     assert hits(tmp_path / "file") == 0
+
+
+def test_a_run_is_the_same_with_what_others_kept(folder, tmp_path):
+    """Several chunks of steps: traced and compiled here, found, and without any cache."""
+    script = Path(__file__).parents[1] / "stylize.py"
+    command = [sys.executable, script, "photo.jpg", "--style", "painting.png", "--steps", "8"]
+    command += ["--optimizer", "lbfgs", "--history", "run.jsonl", "--quiet", *SHALLOW]
+    plain = {name: value for name, value in os.environ.items() if "COMPILATION" not in name}
+    plain |= {"NSTJAX_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
+
+    def totals(**changes):
+        subprocess.run(command, check=True, env=plain | changes, capture_output=True)
+        return [json.loads(line)["total"] for line in Path("run.jsonl").read_text().splitlines()]
+
+    without = totals(JAX_COMPILATION_CACHE_DIR="")
+    assert not list((tmp_path / "cache").rglob("*.bin"))
+    made = totals()
+    traces = {path: path.stat().st_mtime for path in (tmp_path / "cache").rglob("*.bin")}
+    assert traces
+    np.testing.assert_allclose(made, without, rtol=1e-4)
+    assert totals() == made
+    assert set((tmp_path / "cache").rglob("*.bin")) == set(traces)

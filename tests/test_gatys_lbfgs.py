@@ -43,7 +43,7 @@ def states_of(function, start, count, recipe=RECIPE):
     # That of optax is no longer than 1, nor than the gradient, which is longer here.
     rates = rates_of(recipe)._replace(first_change=1 / jnp.sqrt(1.0 * start.size))
     step = jax.jit(step_function("lbfgs", evaluate, rates))
-    state = first_state(RECIPE, start, rates_of(RECIPE))
+    state = first_state(recipe, start, rates_of(recipe))
     zero = jnp.zeros((), start.dtype)
     state = state._replace(total=zero, terms=dict.fromkeys(state.terms, zero))
     states = []
@@ -117,8 +117,8 @@ def test_the_direction_is_that_of_the_dense_update():
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("slope", [-1.0, 0.0, np.inf, np.nan])
-@pytest.mark.parametrize("fell", [False, True])
-def test_a_pair_that_says_nothing(size, slope, fell):
+@pytest.mark.parametrize("good", [False, True])
+def test_a_pair_that_says_nothing(size, slope, good):
     """Where the gradient falls along a step, as at a hilltop, or does not change."""
     picture, first, falls = jnp.ones((1, 2, 2, 3)), jnp.float32(0.1), jnp.bool_(True)
     gradient = jnp.arange(12.0).reshape(picture.shape)
@@ -127,8 +127,8 @@ def test_a_pair_that_says_nothing(size, slope, fell):
     for change in (3 * picture, 2 * picture + gradient):
         pairs = remember(pairs, picture, change, falls)
     assert not np.allclose(direction(pairs, gradient, first), direction(fresh, gradient, first))
-    after = remember(pairs, picture, slope * picture, jnp.bool_(fell))
-    expected = pairs if fell and np.isfinite(slope) else fresh  # all as before, or afresh
+    after = remember(pairs, picture, slope * picture, jnp.bool_(good))
+    expected = pairs if good and np.isfinite(slope) else fresh  # all as before, or afresh
     for _ in range(2):
         np.testing.assert_array_equal(
             direction(after, gradient, first), direction(expected, gradient, first)
@@ -169,8 +169,8 @@ def test_within_bounds_it_finds_what_scipy_finds(case):
             bounds=[(0, 1)] * start.size,
             options={"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-10},
         )
-        assert 2 < np.sum((best.x == 0) | (best.x == 1)) < start.size - 2 or case == "rosenbrock"
-        assert np.any(best.x == 1)
+        held = np.sum((best.x == 0) | (best.x == 1))
+        assert (2 if case == "quadratic" else 0) < held < start.size
         np.testing.assert_allclose(np.ravel(states[-1].image), best.x, atol=1e-5)
         for before, after in pairwise(states):
             assert after.total <= before.total * (1 + 1e-6)
@@ -181,6 +181,7 @@ def test_a_start_beyond_the_bounds_is_brought_to_them():
     start = jnp.linspace(-1.0, 2.0, 12).reshape(1, 2, 2, 3)
     first, *_ = states_of(lambda x: jnp.sum(x**2), start, 0, BOUNDED)
     np.testing.assert_array_equal(first.image, np.clip(start, 0, 1))
+    assert first.opt_state.made == 0  # it was no step
     np.testing.assert_allclose(first.total, np.sum(np.clip(start, 0, 1) ** 2), rtol=1e-6)
 
 

@@ -29,7 +29,9 @@ def launches(monkeypatch):
     begun = []
     monkeypatch.setattr(os, "execve", lambda *how: begun.append(how))
     monkeypatch.setattr(sys, "gettrace", lambda: None)
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(sys, "argv", ["stylize.py"])
+    for name in ("GLIBC_TUNABLES", launch._AGAIN):
+        monkeypatch.delenv(name, raising=False)
     return begun
 
 
@@ -72,9 +74,18 @@ def test_begun_again_once(linux, launches, monkeypatch):
     ((program, words, variables),) = launches
     assert program == words[0] == sys.executable
     assert words[1:] == sys.orig_argv[1:]
-    monkeypatch.setenv("GLIBC_TUNABLES", variables["GLIBC_TUNABLES"])
+    assert variables["GLIBC_TUNABLES"] == ASKED
+    # Also where the new process does not get to see that: a wrapper may take it away.
+    monkeypatch.setenv(launch._AGAIN, variables[launch._AGAIN])
     use_huge_pages()
     assert len(launches) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("argv", ["-"]), ("argv", [""]), ("executable", None)])
+def test_what_cannot_be_begun_again_goes_on(linux, launches, monkeypatch, name, value):
+    monkeypatch.setattr(sys, name, value)
+    use_huge_pages()
+    assert launches == []
 
 
 def test_a_debugger_keeps_its_program(linux, launches, monkeypatch):
@@ -92,7 +103,8 @@ def test_goes_on_where_it_cannot_begin_again(linux, launches, monkeypatch):
 
 
 def test_the_program_is_the_same():
-    environment = {name: os.environ[name] for name in os.environ if name != "GLIBC_TUNABLES"}
+    own = ("GLIBC_TUNABLES", launch._AGAIN)
+    environment = {name: value for name, value in os.environ.items() if name not in own}
     code = (
         "import os, sys; from nstjax.launch import use_huge_pages; use_huge_pages(); "
         "print([os.environ.get('GLIBC_TUNABLES'), sys.argv, sys.prefix, sys.flags.utf8_mode])"

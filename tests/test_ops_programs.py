@@ -91,12 +91,14 @@ class Pair(NamedTuple):
 def of_the_package(traces):
     """A function like the package's own, which notes each time it is traced."""
 
-    def scaled(factor: float, pair: Pair, shift: jax.Array) -> Pair:
+    # Neither is the order of the arguments that of their names, nor is the last one donated.
+    def scaled(factor: float, shift: jax.Array, pair: Pair, limit: jax.Array) -> Pair:
         if factor < 0:
             raise NstjaxError("below 0")
         traces.append(factor)
         other = pair.second["a"]
-        return Pair(factor * pair.first + shift, {"a": -other, "sum": other.sum() + pair.first[0]})
+        first = jnp.minimum(factor * pair.first + shift, limit)
+        return Pair(first, {"a": -other, "sum": other.sum() + pair.first[0]})
 
     scaled.__module__ = "nstjax.somewhere"
     return scaled
@@ -117,7 +119,7 @@ def anew(tmp_path, monkeypatch):
 
 def arguments(size=3):
     pair = Pair(jnp.arange(1.0, size + 1), {"a": jnp.ones((2, 2))})
-    return 2.0, pair, np.float32(0.5)
+    return 2.0, jnp.float32(0.5), pair, jnp.full(size, 9.0)
 
 
 def check(result):
@@ -137,12 +139,12 @@ def test_what_is_found_is_compiled_once(anew, compilations):
     make, _ = anew
     make().compile(*arguments())
     program = make()
-    factor, pair, shift = arguments()
-    program.compile(factor, jax.eval_shape(lambda: pair), shift)
+    factor, shift, pair, limit = arguments()
+    program.compile(factor, shift, jax.eval_shape(lambda: pair), limit)
     first = program(*arguments())  # committed to a device, as programs' results may be
-    again = arguments()[1]._replace(first=first.first)
+    again = arguments()[2]._replace(first=first.first)
     compilations.clear()
-    program(2.0, again, shift)
+    program(factor, shift, again, limit)
     assert not compilations
 
 
@@ -158,34 +160,45 @@ def test_shapes_of_results_need_no_trace(anew):
 def test_memory_is_donated_all_the_same(anew):
     make, _ = anew
     for program in (make(), make()):
-        factor, pair, shift = arguments()
-        program(factor, pair, shift=shift)
+        factor, shift, pair, limit = arguments()
+        program(factor, limit=limit, shift=shift, pair=pair)
         assert pair.first.is_deleted()
+        assert pair.second["a"].is_deleted()
+        assert not shift.is_deleted()
+        assert not limit.is_deleted()
 
 
 @pytest.mark.parametrize("change", ["factor", "shape", "type", "algorithm", "setting"])
 def test_other_programs_are_traced(anew, monkeypatch, change):
     make, traces = anew
     make()(*arguments())
-    factor, pair, shift = arguments(size=4 if change == "shape" else 3)
+    factor, shift, pair, limit = arguments(size=4 if change == "shape" else 3)
     if change == "algorithm":
         monkeypatch.setenv("NSTJAX_CONV", "direct")
     if change == "type":
         shift = np.int32(1)
     with jax.default_matmul_precision("highest" if change == "setting" else None):
-        make()(3.0 if change == "factor" else factor, pair, shift)
+        make()(3.0 if change == "factor" else factor, shift, pair, limit)
     assert len(traces) == 2
 
 
-def test_other_sources_are_traced(anew, monkeypatch, tmp_path):
+def test_other_sources_are_traced(anew, monkeypatch):
     make, traces = anew
-    for text in ("1", "1", "2"):
-        (tmp_path / "module.py").write_text(text)
-        monkeypatch.setattr(traced, "_PACKAGE", tmp_path)
-        traced._versions.cache_clear()
+    for versions in (("1",), ("1",), ("2",)):
+        monkeypatch.setattr(traced, "_VERSIONS", versions)
         make()(*arguments())
-    traced._versions.cache_clear()
     assert len(traces) == 2
+
+
+def test_versions_are_those_of_the_sources(monkeypatch, tmp_path):
+    assert traced._versions() == traced._VERSIONS
+    monkeypatch.setattr(traced, "_PACKAGE", tmp_path)
+    assert traced._versions() is None
+    found = []
+    for text in ("1", "1", "2"):
+        (tmp_path / "traced.py").write_text(text)
+        found.append(traced._versions())
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "unreadable"])
@@ -246,10 +259,26 @@ def test_a_program_in_a_trace_is_a_part_of_it(anew, tmp_path):
     make, _ = anew
 
     def total(x: jax.Array) -> jax.Array:
-        return make()(2.0, Pair(x, {"a": x}), jnp.float32(0)).first.sum()
+        shift, limit = jnp.float32(0), jnp.full(3, 9.0)
+        return make()(2.0, shift, Pair(x, {"a": x}), limit).first.sum()
 
     assert jax.jit(jax.grad(total))(jnp.ones(3)).tolist() == [2, 2, 2]
+    outside = arguments()  # no argument is traced
+    check(jax.jit(lambda: make()(*outside))())
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_kept_is_tried_once(anew, monkeypatch):
+    make, traces = anew
+
+    def fail(*_):
+        raise ValueError
+
+    monkeypatch.setattr(programs.export, "export", fail)
+    program = make()
+    for _ in range(3):
+        check(program(*arguments()))
+    assert len(traces) == 1
 
 
 def test_traces_are_kept_where_jax_keeps_what_it_compiles(tmp_path):
@@ -264,5 +293,7 @@ def test_traces_are_kept_where_jax_keeps_what_it_compiles(tmp_path):
     place = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
     assert folder(**place) == str(tmp_path / "traced")
     assert folder(**place, JAX_ENABLE_COMPILATION_CACHE="0") == "None"
+    assert folder(**place, JAX_DISABLE_JIT="1") == "None"
+    assert folder(**place, JAX_NUM_CPU_DEVICES="2") == "None"
     assert folder(JAX_COMPILATION_CACHE_DIR="gs://bucket") == "None"
     assert folder() == "None"

@@ -43,20 +43,21 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `nstjax COMMAND …`.
 
     Args:
-        arguments: the words after the program's name.
+        arguments: the words after the program's name; None takes the process's own.
 
     Returns:
         The exit code: 0 done, 2 bad input or usage, 130 interrupted.
     """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # whatever a file is called, it can be printed
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(list(arguments))
+        return _run(arguments)
     except KeyboardInterrupt:
         return fail("interrupted", INTERRUPTED)
     except SystemExit as done:  # argparse after --help and --version

@@ -39,19 +39,19 @@ def remember(
     pairs: Pairs,
     step: Float[Array, "1 h w 3"],
     change: Float[Array, "1 h w 3"],
-    fell: Bool[Array, ""],
+    good: Bool[Array, ""],
 ) -> Pairs:
     """Puts a pair in the oldest one's place.
 
-    One along which the gradient does not grow says nothing. Where the value fell all the same, as
-    it does where bounds stop some of the values, that pair is left out; where it did not, the
-    others led astray, and all are forgotten.
+    One along which the gradient does not grow, as it does wherever a line search without bounds
+    succeeded, says nothing. If the step was good all the same, it is left out; else the pairs
+    before it led astray, and all are forgotten.
 
     Args:
         pairs: the last steps.
         step: the newest.
         change: of the gradient.
-        fell: whether the value did.
+        good: whether the step was, whatever the gradient does.
 
     Returns:
         The pairs after it.
@@ -59,7 +59,7 @@ def remember(
     slot = pairs.made % pairs.inverses.size
     product = dot(step, change)
     grows = (product > 0) & jnp.isfinite(product)
-    keep = grows | (fell & jnp.isfinite(product))
+    keep = grows | (good & jnp.isfinite(product))
 
     def put(column: Array, entry: Array) -> Array:
         return column.at[slot].set(jnp.where(grows, entry, column[slot]))

@@ -35,8 +35,8 @@ _TRANSFORMED = 9
 # Pictures of the content's size that the host holds: resized, to start from, to report; and of the
 # style's, which are gone before the optimiser begins: resized, and as the network is given them.
 _HOST_PICTURES, _HOST_STYLES = 3, 3
-# Besides its pairs L-BFGS holds five pictures by XLA's account, of which three in its line search;
-# one more to be safe.
+# Besides its pairs L-BFGS holds five and a half pictures by XLA's account, most of them in its line
+# search.
 _LBFGS_PICTURES = 6
 # SciPy's L-BFGS-B computes in float64: pictures besides the two of each pair it remembers, with
 # what this package holds for it; 24.7 were measured with SciPy 1.17.

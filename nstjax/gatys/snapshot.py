@@ -24,7 +24,7 @@ from nstjax.settings import Recipe
 from nstjax.vgg import Weights
 
 EVERY_S = 30.0
-_FORMAT = "nstjax-snapshot-2"  # another number for another state of any optimiser
+_FORMAT = "nstjax-snapshot-3"  # another number for another state of any optimiser
 _MOST_OF_THE_TIME = 0.05  # is spent on writing
 
 

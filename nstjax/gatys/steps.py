@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from nstjax.gatys.lbfgs import Pairs, direction, dot, no_pairs, remember
-from nstjax.gatys.line_search import Search, advance, begin, next_step
+from nstjax.gatys.line_search import MOST_EVALUATIONS, Search, advance, begin, next_step
 from nstjax.settings import Recipe
 from nstjax.structure import TERMS, Terms
 
@@ -142,8 +142,9 @@ def _first_order_step(
 def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
     pairs = cast(Pairs, state.opt_state)
     starting = state.step < 0  # there is no gradient yet: the one point to look at is the start
-    # Pixels that a bound holds stay there, and those that come to one on the way stop: Bertsekas,
-    # 'Projected Newton Methods for Optimization Problems with Simple Constraints', 1982.
+    # Values that a bound holds stay there, and those that come to one on the way stop: Bertsekas,
+    # 'Projected Newton Methods for Optimization Problems with Simple Constraints', 1982, without
+    # his margin, within which values count as held.
     held = _held(rates, state.image, -state.gradient)
     along = direction(pairs, jnp.where(held, 0, state.gradient), rates.first_change)
     along = jnp.where(held | _held(rates, state.image, along), 0, along)
@@ -167,13 +168,17 @@ def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
     search = begin(state.total, dot(state.gradient, along))
     search, gradient, terms = jax.lax.while_loop(more, look, (search, state.gradient, state.terms))
     image = at(search.last.step)
-    step, fell = image - state.image, search.last.value < state.total
+    # A start beyond the bounds is brought to them, which is no step.
+    step = jnp.where(starting, 0, image - state.image)
+    # Between bounds a good step need not make the gradient grow.
+    bounded, fell = jnp.isfinite(rates.upper), search.last.value < state.total
+    good = bounded & fell & (search.evaluations < MOST_EVALUATIONS)
     return state._replace(
         image=image,
         total=search.last.value,
         terms=terms,
         gradient=gradient,
-        opt_state=remember(pairs, step, gradient - state.gradient, fell),
+        opt_state=remember(pairs, step, gradient - state.gradient, good),
         step=state.step + 1,
         evaluations=state.evaluations + search.evaluations,
     )

@@ -1,10 +1,11 @@
 """How whole programs made of these operations are traced, compiled and kept."""
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from functools import cache, cached_property, update_wrapper
 from threading import Lock
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import jax
 from jax import export
@@ -95,7 +96,7 @@ class Program(Generic[Args, Result]):
         self._function: Callable[..., Any] = function
         self._static, self._donated = static_argnames, donate_argnames
         self._signature = inspect.signature(function)
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _Kept | None] = {}
         update_wrapper(self, function)
 
     @cached_property
@@ -114,7 +115,7 @@ class Program(Generic[Args, Result]):
 
     def __call__(self, *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Runs it; the first time with arguments of these shapes, compiles it."""
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs))):
+        if isinstance(jax.device_put(0), Tracer):  # as is whatever is made in a trace
             return self._in_a_trace(*args, **kwargs)
         kept, leaves = self._find(*args, **kwargs)
         return self._jitted(*args, **kwargs) if kept is None else kept(leaves)
@@ -150,22 +151,25 @@ class Program(Generic[Args, Result]):
         folder = traces_folder()
         if folder is None or not self._function.__module__.startswith("nstjax."):
             return None, []
-        arguments = self._signature.bind(*args, **kwargs).arguments
-        static = {name: arguments.pop(name) for name in self._static if name in arguments}
-        leaves, tree = jax.tree.flatten(arguments)
+        call = self._signature.bind(*args, **kwargs)
+        call.apply_defaults()
+        static = {name: call.arguments.pop(name) for name in self._static}
+        found, tree = jax.tree_util.tree_flatten_with_path(call.arguments)
+        leaves = [leaf for _, leaf in found]
         shapes = [_shape(leaf) for leaf in leaves]
         function = f"{self._function.__module__}.{self._function.__qualname__}"
         if " at 0x" in f"{static}":  # an object that tells nothing of itself
             return None, []
         name = name_of(f"{function} {static} {tree} {shapes}")
         if name not in self._kept:
-            try:
+            kept = None
+            # Without the disk it works all the same, or says what is wrong.
+            with contextlib.suppress(Exception):
                 traced = find_or_trace(folder, name, lambda: self._trace(static, tree, shapes))
-            except Exception:  # without the disk it works, or says what is wrong
-                return None, []
-            parts = [part for part, value in arguments.items() for _ in jax.tree.leaves(value)]
-            donated = [i for i, part in enumerate(parts) if part in self._donated]
-            self._kept.setdefault(name, _Kept(traced, shapes, donated))
+                owners = [cast(Any, path[0]).key for path, _ in found]
+                donated = [i for i, owner in enumerate(owners) if owner in self._donated]
+                kept = _Kept(traced, shapes, donated)
+            self._kept.setdefault(name, kept)
         return self._kept[name], leaves
 
     def _trace(self, static: dict[str, Any], tree: Any, shapes: list[Any]) -> Traced:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
-from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from nstjax.files import write_whole
 
 _MOST_FILES = 300  # of some 0.1 MB; then the least recently used go
 _PACKAGE = Path(__file__).parents[1]
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # what a trace has parts of
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # Settings of JAX that say where things are kept, and not what is computed.
 _PLACES = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size")
@@ -38,16 +39,35 @@ class Traced(NamedTuple):
     result: Any  # a `PyTreeDef`
 
 
+def _versions() -> tuple[str, ...] | None:
+    """Of what traces, this package by its sources, which people change between two of its versions.
+
+    None where there are no sources.
+    """
+    sources = {path.name: path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
+    if Path(__file__).name not in sources:
+        return None
+    digest = hashlib.sha256(b"".join(sources.values())).hexdigest()
+    return digest, *(version(library) for library in _LIBRARIES)
+
+
+# As they are when they are imported, and not when something has been changed since.
+_VERSIONS = _versions()
+
+
 def traces_folder() -> Path | None:
     """Returns where traced functions are kept; None where JAX keeps nothing on this machine.
 
-    Nor is anything kept but for CPUs: other programs may have parts that cannot be.
+    Nor is anything kept but for a CPU alone: other programs may have parts that cannot be, or be
+    for several devices.
     """
     settings: dict[str, Any] = jax.config.values
-    folder = settings["jax_compilation_cache_dir"]
-    if not folder or "://" in folder or not settings["jax_enable_compilation_cache"]:
+    folder = settings.get("jax_compilation_cache_dir")
+    keeps = settings.get("jax_enable_compilation_cache") and not settings.get("jax_disable_jit")
+    if not folder or not keeps or "://" in folder or _VERSIONS is None:
         return None
-    return Path(folder) / "traced" if jax.default_backend() == "cpu" else None
+    alone = jax.default_backend() == "cpu" and jax.device_count() == 1
+    return Path(folder) / "traced" if alone else None
 
 
 def name_of(identity: str) -> str:
@@ -60,7 +80,7 @@ def name_of(identity: str) -> str:
         64 hexadecimal digits.
     """
     settings = sorted(item for item in jax.config.values.items() if item[0] not in _PLACES)
-    depends_on = (_versions(), jax.device_count(), os.environ.get("NSTJAX_CONV"), settings)
+    depends_on = (_VERSIONS, os.environ.get("NSTJAX_CONV"), settings)
     return hashlib.sha256(f"{depends_on} {identity}".encode()).hexdigest()
 
 
@@ -93,23 +113,16 @@ def _read(path: Path) -> Traced | None:
         digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(data).digest() != digest:
             return None
-        os.utime(path)
-    except OSError:
+        program, result = pickle.loads(data)  # to be trusted as the compiled programs beside it
+        found = Traced(export.deserialize(bytearray(program)), result)
+    except Exception:  # what else a file may hold is not known
         return None
-    program, result = pickle.loads(data)  # to be trusted as the compiled programs beside it
-    return Traced(export.deserialize(bytearray(program)), result)
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return found
 
 
 def _keep_newest(folder: Path) -> None:
     files = sorted(folder.glob("*.bin"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files[_MOST_FILES:]:
         file.unlink(missing_ok=True)
-
-
-@cache
-def _versions() -> tuple[str, ...]:
-    """Of what traces: JAX, and this package, which people change between two of its versions."""
-    sources = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        sources.update(path.read_bytes())
-    return jax.__version__, sources.hexdigest()
