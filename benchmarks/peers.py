@@ -10,14 +10,15 @@ Usage: python benchmarks/peers.py [--works pixels-256 …] [--sides nstjax torch
 The peers are written from the published recipes, in `benchmarks/sides`, and get the same weights
 and pictures; that they compute the same is checked by the value each reports. Each side is a
 process of its own. All are started, compiled and warm before the rounds; in a round each works
-once, and a ratio is the median over the rounds of this package's time (of its first side) over the
-other's in the same round, with the smallest and the largest. The peers come with
+once (of training after a step that is not timed: what the others left in caches and memory is not
+a training's), and a ratio is the median over the rounds of this package's time (of its first side)
+over the other's in the same round, with the smallest and the largest. The peers come with
 `pip install ".[bench]"`; those that are not there are left out. Memory is the peak of the whole
 process, or of what it took of the GPU. On a GPU, which PyTorch and this package use where they find
 one, float32's products are of TF32 in both; `--sides` also has sides that compute in bfloat16,
 which is for GPUs; "nstjax, untidied", which leaves the heap as compilations leave it; and sides
-with and without the huge pages of memory that `nstjax.launch` asks for on Linux and the peers' own
-programs do not. Where Linux gives them to all programs, these are the same.
+with and without the huge pages of memory that this package's trainings ask for on Linux, and no
+peer does. Where Linux gives them to all programs, or to none, these are the same.
 `--together` starts all sides at once, for machines with cores enough: their first times then mean
 little.
 """
@@ -138,7 +139,7 @@ def compare(name: str, sides: list[str], options: argparse.Namespace) -> list[di
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         work.save(Path(folder))
         able = [side for side in sides if side != OTHER_DESIGN or work.kind == "paint"]
-        started = ((side, start(side, folder, stack)) for side in able)
+        started = ((side, start(side, work.kind, folder, stack)) for side in able)
         if options.together:
             started = list(started)
         running = [Side(side, process, answer(process, side)) for side, process in started]
@@ -165,13 +166,13 @@ def compare(name: str, sides: list[str], options: argparse.Namespace) -> list[di
     return results
 
 
-def start(side: str, folder: str, stack: ExitStack) -> subprocess.Popen:
-    """Starts a side."""
+def start(side: str, kind: str, folder: str, stack: ExitStack) -> subprocess.Popen:
+    """Starts a side with a kind of work."""
     script, *variant = SIDES[side]
     path = Path(__file__).parent / "sides" / script
     process = subprocess.Popen(
         [sys.executable, str(path), folder, *variant],
-        env=environment(side),
+        env=environment(side, kind),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -180,9 +181,9 @@ def start(side: str, folder: str, stack: ExitStack) -> subprocess.Popen:
     return process
 
 
-def environment(side: str) -> Mapping[str, str]:
+def environment(side: str, kind: str) -> Mapping[str, str]:
     """The environment variables of a side: in huge pages, if it is to have them."""
-    ours = side.startswith("nstjax") and not side.endswith("small pages")
+    ours = side.startswith("nstjax") and not side.endswith("small pages") and kind == "train"
     return with_huge_pages(os.environ) if ours or side.endswith("huge pages") else os.environ
 
 

@@ -27,8 +27,6 @@ PROGRAM = "import sys; from nstjax.launch import launch; sys.exit(launch())"
 # What that does with these settings, up to the first thing it can show.
 FIRST_OBJECTIVE = """
 import os, sys
-from nstjax.launch import use_huge_pages
-use_huge_pages()
 from nstjax.cli.compiled import keep_compiled
 keep_compiled()
 import nstjax

@@ -106,7 +106,7 @@ def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | st
         tutorial_work(content, style, steps=TUTORIAL_STEPS).save(Path(folder))
         print(f"TensorFlow: {TUTORIAL_STEPS} steps", file=sys.stderr)
         began = time.perf_counter()
-        tutorial = answer(start("tensorflow", folder, stack), "tensorflow")
+        tutorial = answer(start("tensorflow", "pixels", folder, stack), "tensorflow")
         seconds = time.perf_counter() - began
     target = tutorial["value"]
     print(f"{target:.4g} in {seconds:.0f} s", file=sys.stderr)

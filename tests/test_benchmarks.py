@@ -149,8 +149,9 @@ def test_sides_have_the_pages_of_memory_that_their_names_say(monkeypatch):
     asked = {**os.environ, "GLIBC_TUNABLES": "asked"}
     monkeypatch.setattr(peers, "with_huge_pages", lambda variables: asked)
     sides = ["nstjax", "nstjax, untidied", "torch, channels last, huge pages", "tensorflow"]
-    found = [peers.environment(side) for side in [*sides, "nstjax, small pages"]]
+    found = [peers.environment(side, "train") for side in [*sides, "nstjax, small pages"]]
     assert found == [asked, asked, asked, os.environ, os.environ]
+    assert peers.environment("nstjax", "paint") == os.environ
 
 
 def test_peers_need_this_package():

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import nstjax.cli
 from nstjax import launch
 from nstjax.launch import use_huge_pages, with_huge_pages
 
@@ -86,6 +87,19 @@ def test_what_cannot_be_begun_again_goes_on(linux, launches, monkeypatch, name, 
     monkeypatch.setattr(sys, name, value)
     use_huge_pages()
     assert launches == []
+
+
+@pytest.mark.parametrize(
+    ("command", "rest", "begun"),
+    [(["train"], ["--help"], 1), ([], ["train"], 1), (["stylize"], ["train"], 0), ([], [], 0)],
+)
+def test_only_trainings_are_begun_again(linux, launches, monkeypatch, command, rest, begun):
+    run = []
+    monkeypatch.setattr(nstjax.cli, "main", lambda words: run.extend(words) or 7)
+    monkeypatch.setattr(sys, "argv", ["nstjax", *rest])
+    assert launch.launch(*command) == 7
+    assert run == [*command, *rest]
+    assert len(launches) == begun
 
 
 def test_a_debugger_keeps_its_program(linux, launches, monkeypatch):
