@@ -1,7 +1,7 @@
 """Launches the command line, for a training in huge pages of memory where Linux has them to give.
 
 A training step's intermediate results are 640 MB, which glibc takes from the system anew each time,
-in 160,000 pages of 4 KiB: with huge pages a step on a CPU takes a tenth less (the sides "nstjax" and
+in 160,000 pages of 4 KiB: with huge pages a step on a CPU takes a tenth less (sides "nstjax" and
 "nstjax, small pages" of `benchmarks/peers.py`). They are dear to get the first time, so that what
 takes seconds to minutes, as a picture does, gains nothing.
 """
