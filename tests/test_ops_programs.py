@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -266,6 +267,14 @@ def test_a_program_in_a_trace_is_a_part_of_it(anew, tmp_path):
     outside = arguments()  # no argument is traced
     check(jax.jit(lambda: make()(*outside))())
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_settings_nothing_is_kept(monkeypatch):
+    settings = {"jax_compilation_cache_dir": "folder", "jax_enable_compilation_cache": True}
+    monkeypatch.setattr(traced, "_settings", lambda: settings)
+    assert traced.traces_folder() == Path("folder/traced")
+    monkeypatch.setattr(traced, "_settings", dict)
+    assert traced.traces_folder() is None
 
 
 def test_what_cannot_be_kept_is_tried_once(anew, monkeypatch):

@@ -55,13 +55,18 @@ def _versions() -> tuple[str, ...] | None:
 _VERSIONS = _versions()
 
 
+def _settings() -> dict[str, Any]:
+    """JAX' settings by name; none where they cannot be listed, in which case nothing is kept."""
+    return getattr(jax.config, "values", {})
+
+
 def traces_folder() -> Path | None:
     """Returns where traced functions are kept; None where JAX keeps nothing on this machine.
 
     Nor is anything kept but for a CPU alone: other programs may have parts that cannot be, or be
     for several devices.
     """
-    settings: dict[str, Any] = jax.config.values
+    settings = _settings()
     folder = settings.get("jax_compilation_cache_dir")
     keeps = settings.get("jax_enable_compilation_cache") and not settings.get("jax_disable_jit")
     if not folder or not keeps or "://" in folder or _VERSIONS is None:
@@ -79,7 +84,7 @@ def name_of(identity: str) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    settings = sorted(item for item in jax.config.values.items() if item[0] not in _PLACES)
+    settings = sorted(item for item in _settings().items() if item[0] not in _PLACES)
     depends_on = (_VERSIONS, os.environ.get("NSTJAX_CONV"), settings)
     return hashlib.sha256(f"{depends_on} {identity}".encode()).hexdigest()
 
