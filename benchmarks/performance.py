@@ -181,12 +181,13 @@ def memory(results: list[Result]) -> str:
 
 def strength(results: list[Result]) -> str:
     """What the style loss is of the photograph's at each size, and how much that differs."""
-    sizes = list(results[0]["distances"])
+    sizes = sorted({size for result in results for size in result["distances"]}, key=int)
     rows = []
     for result in results:
-        values = [result["distances"][size] for size in sizes]
-        cells = [result["pair"], f"{result['strength']:g}", *(f"{value:.4f}" for value in values)]
-        rows.append([*cells, f"{max(values) / min(values) - 1:.1%}"])
+        found = result["distances"]
+        cells = [f"{found[size]:.4f}" if size in found else "" for size in sizes]
+        spread = max(found.values()) / min(found.values()) - 1
+        rows.append([result["pair"], f"{result['strength']:g}", *cells, f"{spread:.1%}"])
     return table(["pair", "strength", *(f"at {size}" for size in sizes), "spread"], rows)
 
 
