@@ -109,11 +109,13 @@ def test_a_debugger_keeps_its_program(linux, launches, monkeypatch):
 
 
 def test_goes_on_where_it_cannot_begin_again(linux, launches, monkeypatch):
-    def fail(*_):
+    def fail(*how):
+        launches.append(how)
         raise OSError
 
     monkeypatch.setattr(os, "execve", fail)
     use_huge_pages()
+    assert len(launches) == 1
 
 
 def test_the_program_is_the_same():

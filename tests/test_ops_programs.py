@@ -196,8 +196,11 @@ def test_versions_are_those_of_the_sources(monkeypatch, tmp_path):
     monkeypatch.setattr(traced, "_PACKAGE", tmp_path)
     assert traced._versions() is None
     found = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "module.py").write_text("1")
     for text in ("1", "1", "2"):
-        (tmp_path / "traced.py").write_text(text)
+        (tmp_path / "a" / "module.py").write_text(text)
         found.append(traced._versions())
     assert found[0] == found[1] != found[2]
 

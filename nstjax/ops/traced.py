@@ -44,11 +44,13 @@ def _versions() -> tuple[str, ...] | None:
 
     None where there are no sources.
     """
-    sources = {path.name: path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
-    if Path(__file__).name not in sources:
+    sources = sorted(_PACKAGE.rglob("*.py"))
+    if not sources:
         return None
-    digest = hashlib.sha256(b"".join(sources.values())).hexdigest()
-    return digest, *(version(library) for library in _LIBRARIES)
+    digest = hashlib.sha256()
+    for path in sources:  # by its place, as several have one name
+        digest.update(f"{path.relative_to(_PACKAGE)} ".encode() + path.read_bytes())
+    return digest.hexdigest(), *(version(library) for library in _LIBRARIES)
 
 
 # As they are when they are imported, and not when something has been changed since.
