@@ -7,7 +7,9 @@ An evaluation is one of the objective with its gradient, wherever an optimiser m
 is painted at one size, also where the recipe goes coarse to fine, with the recipe's objective and
 start; `adam` takes the rate and the momenta of TensorFlow's tutorial, `adam, cosine` those of
 `tensorflow-fast`, whose rate falls to 0 by the last evaluation: it runs once for each number.
-`lbfgs-b` keeps to pictures in [0, 1], the others where the recipe clips.
+`lbfgs-b` keeps to pictures in [0, 1], the others where the recipe clips. `lbfgs, trained start`
+begins with what the network makes that comes with this package, where it comes with one trained for
+a painting of that name; its pass counts as no evaluation.
 """
 
 import argparse
@@ -20,7 +22,9 @@ from performance import optimizers as optimizers_table
 from tqdm import tqdm
 
 import nstjax
+from nstjax.assets import BUNDLED_STYLES
 from nstjax.errors import NstjaxError
+from nstjax.fast import stylize_fast
 from nstjax.gatys import Progress
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
@@ -34,6 +38,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam, cosine": {name: getattr(nstjax.get_recipe("tensorflow-fast"), name) for name in _ADAM},
     "lbfgs": {},
     "lbfgs-b": {},
+    "lbfgs, trained start": {},
 }
 
 
@@ -54,6 +59,7 @@ def main() -> None:
                 results += [
                     measure(pair, name, optimizer, weights[name], options)
                     for optimizer in OPTIMIZERS
+                    if "trained" not in optimizer or style_of(pair) in BUNDLED_STYLES
                 ]
     except NstjaxError as error:
         sys.exit(str(error))
@@ -61,6 +67,11 @@ def main() -> None:
     if options.json:
         found = sorted({each.sha256 for each in weights.values()})
         save_json(options.json, weights=found, results=results)
+
+
+def style_of(pair: str) -> str:
+    """The style that a pair's painting is named after."""
+    return Path(pair.partition(":")[2]).stem
 
 
 def measure(
@@ -84,9 +95,14 @@ def measure(
     )
     counts = sorted(options.evaluations)
     runs = [[count] for count in counts] if recipe.decay == "cosine" else [counts]
+    init = None
+    if "trained" in optimizer:
+        made = stylize_fast(photo, style_of(pair), size=options.size)
+        init = nstjax.Picture(made.image, None, "the network's picture")
     reached = {}
     for run in runs:
-        reached |= paint(nstjax.override(recipe, steps=run[-1]), (photo, painting), weights, run)
+        in_time = nstjax.override(recipe, steps=run[-1])
+        reached |= paint(in_time, (photo, painting), weights, run, init)
     return {
         "pair": f"{Path(photo).stem} × {Path(painting).stem}",
         "recipe": name,
@@ -97,18 +113,24 @@ def measure(
 
 
 def paint(
-    recipe: Recipe, pair: tuple[str, str], weights: Weights, counts: list[int]
+    recipe: Recipe,
+    pair: tuple[str, str],
+    weights: Weights,
+    counts: list[int],
+    init: nstjax.Picture | None,
 ) -> dict[str, float]:
-    """Paints once, until the greatest number of evaluations."""
+    """Paints once, from `init` or as the recipe says, until the greatest number of evaluations."""
     with tqdm(total=counts[-1], desc=f"{recipe.name}, {recipe.optimizer}", leave=False) as bar:
 
         def look(progress: Progress) -> bool:
             bar.update(int(progress.entry["evaluations"]) - bar.n)
             return progress.entry["evaluations"] >= counts[-1]
 
-        history = nstjax.stylize(*pair, recipe=recipe, weights=weights, callback=look).history
+        made = nstjax.stylize(
+            *pair, recipe=recipe, weights=weights, init_picture=init, callback=look
+        )
     return {
-        str(count): min(entry["total"] for entry in history if entry["evaluations"] <= count)
+        str(count): min(entry["total"] for entry in made.history if entry["evaluations"] <= count)
         for count in counts
     }
 

@@ -154,8 +154,13 @@ def device_memory() -> int | None:
     return None if limit is None else max(0, limit - stats.get("bytes_in_use", 0))
 
 
-def room() -> int:
-    """Returns the bytes that there are for a run.
+def room(limit: str | None) -> int:
+    """Returns the bytes that there are for a run: a limit, as `parse_size` takes it, or all."""
+    return free_memory() if limit is None else parse_size(limit)
+
+
+def free_memory() -> int:
+    """Returns the bytes that a run can plan with.
 
     On a GPU or TPU, what is free of its memory. On a CPU what this process has and what is free for
     it besides, on the machine and within its control groups: those of a container or a batch job.
@@ -231,7 +236,7 @@ def choose_tile(
         >>> choose_tile(lambda tile: 10**9 * (tile or 64), "auto", candidates=(32, 8), limit="9GB")
         Plan(tile=8, estimate=8000000000, room=9000000000)
     """
-    there = parse_size(limit) if limit is not None else room()
+    there = room(limit)
     tiles = [None, *candidates] if isinstance(tile, str) else [tile]
     plans = [Plan(rows, estimate(rows), there) for rows in tiles]
     for plan in plans:

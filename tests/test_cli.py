@@ -178,10 +178,10 @@ def test_too_little_memory_for_one_picture(folder, capsys, monkeypatch):
     picture("b.jpg", 32, 32)
     real = nstjax.cli.stylize.stylize_one
 
-    def stylize_one(content, *rest, **options):
-        if content.name == "photo.jpg":
+    def stylize_one(sources, *rest, **options):
+        if Path(sources.content.name).name == "photo.jpg":
             raise MemoryError
-        return real(content, *rest, **options)
+        return real(sources, *rest, **options)
 
     monkeypatch.setattr("nstjax.cli.stylize.stylize_one", stylize_one)
     pictures = ["photo.jpg", "b.jpg", "--style", "painting.png"]

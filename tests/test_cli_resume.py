@@ -99,6 +99,24 @@ def test_ctrl_c_leaves_a_snapshot_beside_the_picture(folder, capsys, monkeypatch
         assert told.startswith(f"photo-painting{number}.png: made before, of the same pictures")
 
 
+def test_photographs_of_one_name(folder, capsys, monkeypatch):
+    """The second of them was stopped: its picture goes on, and the first one's is left alone."""
+    for number, name in enumerate("ab"):
+        Path(name).mkdir()
+        picture(f"{name}/photo.jpg", 40, 30, seed=number)
+    arguments = [*RUN[1:3], *RUN[5:], "--optimizer", "adam"]
+    assert main(["stylize", "b/photo.jpg", *arguments, "--output", "whole.png", "--quiet"]) == 0
+    assert main(["stylize", "a/photo.jpg", *arguments, "--quiet"]) == 0
+    stopped_at_step_20(monkeypatch, "b/photo.jpg", *arguments)
+    capsys.readouterr()
+    assert main(["stylize", "a/photo.jpg", "b/photo.jpg", *arguments, "--resume"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("photo-painting.png: made before, of the same pictures")
+    assert "going on from step 20 of photo-painting-2.png.resume" in told.err
+    assert Path("photo-painting-2.png").read_bytes() == Path("whole.png").read_bytes()
+    assert not Path("photo-painting-3.png").exists()
+
+
 MANY = ["photos", "--style", "painting.png", "--output", "out/", "--resume", "--size", "32"]
 MANY += [*SHALLOW, "--optimizer", "adam", "--steps", "3"]
 

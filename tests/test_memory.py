@@ -8,7 +8,7 @@ import pytest
 
 from nstjax import memory
 from nstjax.errors import NstjaxError
-from nstjax.memory import choose_tile, parse_size, parse_tile, room
+from nstjax.memory import choose_tile, free_memory, parse_size, parse_tile
 from nstjax.recipes import get_recipe
 from nstjax.settings import override
 from nstjax.vgg.memory import forward_bytes, gradient_bytes
@@ -46,9 +46,9 @@ def test_a_limit_that_nothing_fits_into_names_the_smallest(tile, least):
 
 
 def test_without_a_limit_what_is_free_decides(monkeypatch):
-    monkeypatch.setattr(memory, "room", lambda: 2 * 10**9)
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * 10**9)
     assert choose("auto", None).tile == 64
-    monkeypatch.setattr(memory, "room", lambda: 10**9)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
     assert choose("auto", None).tile == 32  # it may do
 
 
@@ -124,7 +124,7 @@ def groups(monkeypatch, tmp_path):
         text = f"anon 1\n{names[2]} {cache}\n{names[2]}_else 7\n"
         (folder / "memory.stat").write_text(text)
 
-    return SimpleNamespace(add=add, own=own, left=lambda: room() / 0.9 - rss)
+    return SimpleNamespace(add=add, own=own, left=lambda: free_memory() / 0.9 - rss)
 
 
 @pytest.mark.parametrize(("names", "root"), [(V2, "."), (V1, "memory")])
@@ -192,7 +192,7 @@ def test_odd_files_of_control_groups(groups, own):
 def test_a_gpus_memory_that_is_free(monkeypatch, stats, free):
     device = SimpleNamespace(memory_stats=lambda: stats)
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
-    assert room() == int(0.9 * free)
+    assert free_memory() == int(0.9 * free)
 
 
 # Width, height, tile and GB of temporary memory of a step of the tutorial's recipe on VGG19, as

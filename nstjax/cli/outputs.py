@@ -104,9 +104,9 @@ def output_paths(
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """Yields the files that there are of a name: without a number, and from 2 on."""
+    """Yields the pictures that there are, or were begun, of a name: as it is, and from 2 on."""
     number, stem = 1, path.stem
-    while os.path.exists(path):
+    while os.path.exists(path) or os.path.exists(resume_file(path)):
         yield path
         number += 1
         path = path.with_stem(f"{stem}-{number}")

@@ -24,10 +24,10 @@ from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, painted_shape
 from nstjax.fast.memory import estimate_bytes
-from nstjax.gatys import Tiling, held_bytes, stages_of
+from nstjax.gatys import Tiling, load_sources, stages_of
 from nstjax.gatys.stages import Stage
 from nstjax.images import Picture, is_url, load_made_image, read_size
-from nstjax.memory import parse_limit, parse_size, parse_tile, room, size_text
+from nstjax.memory import parse_limit, parse_tile, room, size_text
 from nstjax.provenance import made_with
 from nstjax.settings import MEMORY_LIMIT_HELP, TILE_HELP, Recipe
 from nstjax.vgg import load_weights
@@ -134,20 +134,19 @@ def _paint_pixels(
         differs.append(f"weights: sha256 was {short(before)}, is {short(weights.sha256)}")
     _tell(recorded, differs, quiet=options.quiet)
     content, *styles = (_picture(inputs[role]) for role in ("content", *recorded.styles))
-    stages = stages_of(recipe, *(picture.pixels.shape[1:3] for picture in (content, *styles)))
-    held = held_bytes(*map(_picture, inputs.values()))
-    estimate = partial(_estimate, recipe, stages, held)
+    init = _picture(inputs["init"]) if "init" in inputs else None
+    sources = load_sources(recipe, content, styles, recorded.style_weights, init)
+    stages = stages_of(recipe, *sources.shapes)
+    estimate = partial(_estimate, recipe, stages, sources.nbytes)
     recipe = dataclasses.replace(recipe, **_memory(recorded, options, estimate))
     steps = sum(stage.steps for stage in stages)
     done = recorded.settings.get("steps_done", steps)
     complete = recorded.settings.get("complete", done >= steps)  # older pictures do not say
     return stylize_one(
-        content,
-        styles,
+        sources,
         recipe,
         weights,
         outputs,
-        style_weights=recorded.style_weights,
         quiet=options.quiet,
         # A run that was interrupted ends again where it did.
         last_step=None if complete else done,
@@ -200,12 +199,11 @@ def _memory(
     tile = parse_tile(recorded.settings.get("tile", "auto"))
     if isinstance(tile, str):
         return {"tile": tile, "memory_limit": options.memory_limit}
-    needed, free = estimate(tile), room()
-    limit = options.memory_limit
+    needed, limit = estimate(tile), options.memory_limit
     if limit is None and (before := recorded.settings.get("memory_limit")) is not None:
         # The bytes of the file hold it; but it may be meant for a machine that takes less.
-        limit = before if needed <= min(parse_size(before), free) else None
-    there = free if limit is None else parse_size(limit)
+        limit = before if needed <= min(room(before), room(None)) else None
+    there = room(limit)
     if needed <= there:
         return {"tile": tile, "memory_limit": limit}
     if not options.quiet:

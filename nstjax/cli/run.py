@@ -22,8 +22,8 @@ from nstjax.fast import Style, painted_shape, stylize_fast
 from nstjax.files import check_writable
 from nstjax.gatys import (
     Progress,
+    Sources,
     StylizeResult,
-    load_init,
     run_settings,
     stages_of,
     stylize,
@@ -36,7 +36,6 @@ from nstjax.images import (
 )
 from nstjax.settings import Recipe
 from nstjax.structure import TERMS
-from nstjax.targets import checked_style_weights
 from nstjax.vgg import Weights
 
 _KEPT = {"kept": True, "complete": False}  # in the settings of a picture of `Outputs.save_every`
@@ -56,13 +55,11 @@ class Ended(NamedTuple):
 
 
 def stylize_one(
-    content: Path | str | Picture,
-    styles: Sequence[Picture],
+    sources: Sources,
     recipe: Recipe,
     weights: Weights,
     outputs: Outputs,
     *,
-    style_weights: Sequence[float | int] | None = None,
     before: Sequence[Outputs] = (),
     quiet: bool,
     last_step: int | None = None,
@@ -71,12 +68,10 @@ def stylize_one(
     """Stylises one picture and writes everything that was asked for.
 
     Args:
-        content: the photograph, or its file or address.
-        styles: the paintings.
+        sources: the pictures.
         recipe: the settings.
         weights: of the loss network.
         outputs: what to write where.
-        style_weights: of the paintings; equal if None.
         before: what runs before may have written: where one made this very picture, none is made.
         quiet: whether to show nothing.
         last_step: the step after which the run ends early; None for none.
@@ -87,34 +82,31 @@ def stylize_one(
         How it ended.
 
     Raises:
-        NstjaxError: if the picture cannot be read or stylised, or nothing could be saved.
+        NstjaxError: if the picture cannot be stylised, or nothing could be saved.
     """
-    photograph = content if isinstance(content, Picture) else load_image(content)
-    init = load_init(recipe)
-    shares = checked_style_weights(len(styles), style_weights)
+    photograph = sources.content
 
     def settings(recipe: Recipe, step: int, *, complete: bool = False) -> dict[str, Any]:
-        inputs = photograph, styles, shares, init
-        return run_settings(recipe, weights, *inputs, step, complete=complete)
+        return run_settings(recipe, weights, sources, step, complete=complete)
 
     snapshot = resume_file(outputs.picture)
-    if before and not os.path.exists(snapshot):
+    if before:
         whole = settings(recipe, recipe.steps, complete=True)
         if (found := find_finished(before, whole, outputs.bits)) is not None:
             if not quiet:
                 print(f"{found}: made before, of the same pictures with the same settings")
             return Ended()
-    _check_outputs(outputs, photograph, styles, recipe)
+    _check_outputs(outputs, *stages_of(recipe, *sources.shapes)[-1].content)
     tell = _silent if quiet else _tell
     with stop_on_interrupt() as interrupt, _bar(photograph.name, quiet) as bar:
         monitor = _Monitor(outputs, bar, interrupt, settings, tell, last_step)
         result = stylize(
             photograph,
-            styles,
-            style_weights=shares,
+            sources.styles,
+            style_weights=sources.style_weights,
             recipe=recipe,
             weights=weights,
-            init_picture=init,
+            init_picture=sources.init,
             callback=monitor,
             callback_every=outputs.save_every or last_step or 0,
             snapshot=snapshot,
@@ -123,7 +115,7 @@ def stylize_one(
             tell=tell,
         )
     result = monitor.as_kept(result) if kept else result
-    saved, problems = _write(monitor, photograph, styles, result)
+    saved, problems = _write(monitor, sources, result)
     if not quiet and not interrupt.requested and not problems:
         print(summary(saved, result))
     done = f"the picture after {result.history[-1]['step']} of {monitor.steps} steps is in {saved}"
@@ -170,12 +162,9 @@ def paint_one(
     return Ended(problem=problem)
 
 
-def _check_outputs(
-    outputs: Outputs, photograph: Picture, styles: Sequence[Picture], recipe: Recipe
-) -> None:
+def _check_outputs(outputs: Outputs, height: int, width: int) -> None:
     """Finds what could not be written at the end of the run, before it begins."""
-    shapes = (picture.pixels.shape[1:3] for picture in (photograph, *styles))
-    check_shape(outputs.picture, *stages_of(recipe, *shapes)[-1].content)
+    check_shape(outputs.picture, height, width)
     for path in (outputs.history, outputs.report):
         if path is not None:
             check_writable(path)
@@ -263,9 +252,7 @@ class _Monitor:
                 _tell(f"{error}; going on")
 
 
-def _write(
-    monitor: _Monitor, photograph: Picture, styles: Sequence[Picture], result: StylizeResult
-) -> tuple[Path, list[str]]:
+def _write(monitor: _Monitor, sources: Sources, result: StylizeResult) -> tuple[Path, list[str]]:
     """Saves the picture, removes the run's snapshot, and writes all else that was asked for.
 
     Returns where the picture is, and what went wrong.
@@ -278,8 +265,8 @@ def _write(
         with suppress(OSError):
             resume_file(outputs.picture).unlink(missing_ok=True)
     pictures = monitor.kept, monitor.resumed_at
-    others = write_others(outputs, photograph, styles, *pictures, result, saved)
-    diverged = _divergence(photograph.name, result, saved)
+    others = write_others(outputs, sources, *pictures, result, saved)
+    diverged = _divergence(sources.content.name, result, saved)
     return saved, [problem for problem in (incomplete, diverged, *others) if problem]
 
 

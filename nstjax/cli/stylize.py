@@ -15,14 +15,21 @@ from nstjax.assets import (
     sample_path,
 )
 from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
-from nstjax.cli.outputs import Outputs, default_path, numbered, output_paths, per_picture
+from nstjax.cli.outputs import (
+    Outputs,
+    default_path,
+    numbered,
+    output_paths,
+    per_picture,
+    resume_file,
+)
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.cli.settings_options import add_settings, given_settings, print_recipes
 from nstjax.cli.style_image import load_style_image
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.fast import load_style
 from nstjax.files import check_writable
-from nstjax.gatys import EVERY_S
+from nstjax.gatys import EVERY_S, is_begun, load_sources
 from nstjax.images import find_images, is_url, load_image
 from nstjax.memory import parse_limit, parse_tile
 from nstjax.parse import parse_numbers
@@ -182,17 +189,17 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
         )
 
     def paint(content: Path | str, path: Path) -> Ended:
-        before = [path] if options.output else numbered(default_path(content, options.styles))
-        return stylize_one(
-            content,
-            styles,
-            recipe,
-            weights,
-            outputs_at(path),
-            style_weights=_style_weights(options),
-            before=[outputs_at(path) for path in before] if options.resume else (),
-            quiet=options.quiet,
-        )
+        sources = load_sources(recipe, content, styles, _style_weights(options))
+        outputs, before = outputs_at(path), []
+        if options.resume:
+            names = [path] if options.output else numbered(default_path(content, options.styles))
+            before = [outputs_at(name) for name in names]
+            # Photographs of one name have pictures of one name: this run is known by its snapshot.
+            for other in before:
+                if is_begun(resume_file(other.picture), recipe, weights, sources):
+                    outputs, before = other, []
+                    break
+        return stylize_one(sources, recipe, weights, outputs, before=before, quiet=options.quiet)
 
     return paint
 

@@ -3,7 +3,6 @@
 import json
 import math
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import numpy as np
 from nstjax.cli.outputs import Outputs
 from nstjax.errors import NstjaxError
 from nstjax.files import write_whole
-from nstjax.gatys import History, StylizeResult
-from nstjax.images import MadePicture, Picture, public_name, resize_image
+from nstjax.gatys import History, Sources, StylizeResult
+from nstjax.images import MadePicture, public_name, resize_image
 from nstjax.report import save_report
 
 
@@ -46,8 +45,7 @@ def save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
 
 def write_others(
     outputs: Outputs,
-    photograph: Picture,
-    styles: Sequence[Picture],
+    sources: Sources,
     snapshots: list[tuple[int, np.ndarray]],
     resumed_at: int,
     result: StylizeResult,
@@ -57,8 +55,7 @@ def write_others(
 
     Args:
         outputs: what and where.
-        photograph: as it was given.
-        styles: the paintings, likewise.
+        sources: the pictures that it is made of.
         snapshots: the step and the picture then, for the report.
         resumed_at: the step that the run went on from, before which there are none; 0 as a rule.
         result: of the run.
@@ -71,7 +68,7 @@ def write_others(
         if outputs.history:
             write_whole(outputs.history, _json_lines(result.history))
         if outputs.report:
-            _save_report(outputs.report, photograph, styles, snapshots, resumed_at, result)
+            _save_report(outputs.report, sources, snapshots, resumed_at, result)
     except NstjaxError as error:  # the picture is made, whatever becomes of these
         return [f"{error}; the picture is in {saved}"]
     return []
@@ -85,19 +82,18 @@ def _json_lines(history: History) -> bytes:
 
 def _save_report(
     path: Path,
-    content: Picture,
-    styles: Sequence[Picture],
+    sources: Sources,
     snapshots: list[tuple[int, np.ndarray]],
     resumed_at: int,
     result: StylizeResult,
 ) -> None:
     height, width = result.image.shape[1:3]
-    names = [Path(public_name(style.name)).name for style in styles]
+    names = [Path(public_name(style.name)).name for style in sources.styles]
     title = f"{result.settings['content']} in the style of {' and '.join(names)}"
     save_report(
         path,
-        content=resize_image(content.pixels, height, width),
-        styles=[style.pixels for style in styles],
+        content=resize_image(sources.content.pixels, height, width),
+        styles=[style.pixels for style in sources.styles],
         snapshots=snapshots,
         result=result.image,
         history=result.history,

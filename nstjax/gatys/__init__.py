@@ -2,10 +2,10 @@
 
 from nstjax.gatys.history import Callback, History, Progress, Recorder
 from nstjax.gatys.memory import Tiling
-from nstjax.gatys.snapshot import EVERY_S
+from nstjax.gatys.snapshot import EVERY_S, is_begun
+from nstjax.gatys.sources import Sources, load_sources
 from nstjax.gatys.stages import stages_of
-from nstjax.gatys.start import load_init
-from nstjax.gatys.stylize import StylizeResult, held_bytes, run_settings, stylize
+from nstjax.gatys.stylize import StylizeResult, run_settings, stylize
 
 __all__ = [
     "EVERY_S",
@@ -13,10 +13,11 @@ __all__ = [
     "History",
     "Progress",
     "Recorder",
+    "Sources",
     "StylizeResult",
     "Tiling",
-    "held_bytes",
-    "load_init",
+    "is_begun",
+    "load_sources",
     "run_settings",
     "stages_of",
     "stylize",

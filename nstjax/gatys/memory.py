@@ -12,7 +12,6 @@ from nstjax.memory import (
     choose_tile,
     device_memory,
     is_out_of_memory,
-    parse_size,
     room,
     smaller_tiles,
 )
@@ -147,7 +146,7 @@ class Tiling:
     def _fit_pairs(self, candidates: Sequence[int]) -> None:
         """Takes the first that fits in the smallest tile, else the last, into the settings."""
         recipe = self._recipe
-        there = room() if recipe.memory_limit is None else parse_size(recipe.memory_limit)
+        there = room(recipe.memory_limit)
         for pairs in candidates:
             self._recipe = dataclasses.replace(recipe, history_size=pairs)
             if self._estimate(TILES[-1]) <= there:

@@ -1,6 +1,6 @@
 """A run through all its sizes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,11 +15,12 @@ from nstjax.gatys.history import Recorder, to_picture
 from nstjax.gatys.loop import optimize
 from nstjax.gatys.memory import Tiling
 from nstjax.gatys.snapshot import Snapshot, Snapshots, restore_state
+from nstjax.gatys.sources import Sources
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.start import start_image
 from nstjax.gatys.steps import State, rates_of, shapes_of_state
 from nstjax.gatys.strength import calibrated, is_steered, steered, units_of, with_weights
-from nstjax.images import Picture, resize_image
+from nstjax.images import resize_image
 from nstjax.memory import LEAST_TILE
 from nstjax.objective import network_params, prepare
 from nstjax.settings import Recipe
@@ -33,13 +34,10 @@ Pixels = Float[np.ndarray, "1 _ _ 3"]
 def run_stages(
     tiling: Tiling,
     weights: Weights,
-    content: Pixels,
-    styles: list[Pixels],
+    sources: Sources,
     stages: list[Stage],
     recorder: Recorder,
     *,
-    style_weights: Sequence[float | int] | None = None,
-    init: Picture | None = None,
     every: int = 0,
     snapshots: Snapshots | None = None,
     resumed: Snapshot | None = None,
@@ -50,12 +48,9 @@ def run_stages(
     Args:
         tiling: of the recipe and the stages.
         weights: of the loss network.
-        content: the photograph, RGB in [0, 1], of its own size.
-        styles: the paintings, likewise.
+        sources: the pictures.
         stages: the sizes, from the first to the last.
         recorder: see `nstjax.gatys.loop.optimize`.
-        style_weights: of the paintings, see `nstjax.objective.prepare`.
-        init: what `load_init` returned.
         every: see `nstjax.gatys.loop.optimize`.
         snapshots: likewise.
         resumed: where to go on from, as the recorder does already.
@@ -81,12 +76,9 @@ def run_stages(
             tiling=tiling,
             weights=weights,
             params=params,
-            content=content,
-            styles=styles,
-            style_weights=style_weights,
+            sources=sources,
             stages=stages,
             recorder=recorder,
-            init=init,
             every=every,
             snapshots=snapshots,
             compiling=compiling,
@@ -140,12 +132,9 @@ class _Run:
     tiling: Tiling
     weights: Weights
     params: Params
-    content: Pixels
-    styles: list[Pixels]
-    style_weights: Sequence[float | int] | None
+    sources: Sources
     stages: list[Stage]
     recorder: Recorder
-    init: Picture | None
     every: int
     snapshots: Snapshots | None
     compiling: CompileAhead
@@ -221,8 +210,8 @@ class _Run:
             return restore_state(shapes, self._take("state"))
         if image is None:
             content, styles = self._pictures(stage)
-            preprocessing = self.weights.preprocessing
-            start = start_image(self.tiling.recipe, content, styles[0], preprocessing, self.init)
+            recipe, preprocessing = self.tiling.recipe, self.weights.preprocessing
+            start = start_image(recipe, content, styles[0], preprocessing, self.sources.init)
         else:
             start = resize_image(to_picture(image), *stage.content)
         return jnp.asarray(start, jnp.float32)
@@ -237,9 +226,9 @@ class _Run:
 
     def _pictures(self, stage: Stage) -> tuple[Pixels, list[Pixels]]:
         """Content and styles of a stage's size. They are not kept while the optimiser runs."""
-        sizes = zip(self.styles, stage.styles, strict=True)
-        styles = [resize_image(style, *shape) for style, shape in sizes]
-        return resize_image(self.content, *stage.content), styles
+        sizes = zip(self.sources.styles, stage.styles, strict=True)
+        styles = [resize_image(style.pixels, *shape) for style, shape in sizes]
+        return resize_image(self.sources.content.pixels, *stage.content), styles
 
     def _prepare(self, recipe: Recipe, stage: Stage) -> _Prepared:
         """The objective of a stage: that of the stage before if it is another round of it."""
@@ -248,9 +237,8 @@ class _Run:
             return self.prepared
         self.prepared = None  # its targets are not kept beside the new ones
         content, styles = self._pictures(stage)
-        structure, inputs = prepare(
-            recipe, self.weights.preprocessing, self.params, content, styles, self.style_weights
-        )
+        preprocessing, shares = self.weights.preprocessing, self.sources.style_weights
+        structure, inputs = prepare(recipe, preprocessing, self.params, content, styles, shares)
         units = {}
         if recipe.strength is not None:
             units = units_of(structure, inputs, jnp.asarray(content))

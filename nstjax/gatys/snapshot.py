@@ -7,7 +7,8 @@ everything else. Its checksums tell when it is damaged.
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ import numpy as np
 from nstjax.errors import NstjaxError
 from nstjax.files import writing
 from nstjax.gatys.history import Recorder
-from nstjax.images import Picture, sha256_of_pixels
+from nstjax.gatys.sources import Sources
+from nstjax.images import sha256_of_pixels
 from nstjax.provenance import made_with
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
@@ -49,39 +51,30 @@ class Snapshot(NamedTuple):
     history_size: int
 
 
-def identity_of(
-    recipe: Recipe,
-    weights: Weights,
-    content: np.ndarray,
-    styles: Sequence[np.ndarray],
-    style_weights: Sequence[float | int],
-    init: Picture | None = None,
-) -> dict[str, Any]:
+def identity_of(recipe: Recipe, weights: Weights, sources: Sources) -> dict[str, Any]:
     """Lists everything that decides the bits of a run.
 
     Args:
         recipe: the settings.
         weights: of the loss network.
-        content: the photograph's pixels.
-        styles: each painting's.
-        style_weights: one for each.
-        init: the picture that `recipe.init` names, None where it names none.
+        sources: the pictures.
 
     Returns:
         Values that JSON can hold, by name: settings, hashes of inputs and weights, versions.
     """
     values = dataclasses.asdict(recipe)
-    pictures = {"content image": content, "style image": styles[0]}
-    pictures |= {f"style image {i}": pixels for i, pixels in enumerate(styles[1:], start=2)}
-    if init is not None:
-        pictures["init image"] = init.pixels
-    others: dict[str, Any] = {name: sha256_of_pixels(pixels) for name, pixels in pictures.items()}
+    first, *more = sources.styles
+    pictures = {"content image": sources.content, "style image": first}
+    pictures |= {f"style image {i}": style for i, style in enumerate(more, start=2)}
+    if sources.init is not None:
+        pictures["init image"] = sources.init
+    others: dict[str, Any] = {name: sha256_of_pixels(p.pixels) for name, p in pictures.items()}
     named = {name.replace("_", " "): value for name, value in values.items()}
     # A run may go on with less memory.
     for name in ("name", "source", "tile", "memory limit"):
         del named[name]
-    if len(styles) > 1:
-        others["style weights"] = list(style_weights)
+    if more:
+        others["style weights"] = list(sources.style_weights)
     return json.loads(json.dumps(named | others | {"weights": weights.sha256, **made_with()}))
 
 
@@ -192,9 +185,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            about = json.loads(file["about"].item())
-            if about["format"] != _FORMAT:
-                raise ValueError(about["format"])
+            about = _about(file)
             arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
             told = ("identity", *(name for name in Snapshot._fields if name != "state"))
             return {name: about[name] for name in told}, arrays
@@ -206,6 +197,31 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             f"{path} cannot be read as a snapshot ({reason}): remove it, or leave out --resume, to "
             "start from the beginning"
         ) from error
+
+
+def is_begun(path: Path, recipe: Recipe, weights: Weights, sources: Sources) -> bool:
+    """Tells whether a file is a snapshot of a run, without reading its arrays.
+
+    Args:
+        path: the file, which need not be there.
+        recipe: the settings of the run.
+        weights: of the loss network.
+        sources: the pictures.
+    """
+    with (
+        suppress(Exception),  # of which a damaged archive may raise any
+        path.open("rb") as stream,
+        np.load(stream, allow_pickle=False) as file,
+    ):
+        return _about(file)["identity"] == identity_of(recipe, weights, sources)
+    return False
+
+
+def _about(file: Any) -> dict[str, Any]:
+    about = json.loads(file["about"].item())
+    if about["format"] != _FORMAT:
+        raise ValueError(about["format"])
+    return about
 
 
 def restore_state(shapes: Any, arrays: list[np.ndarray]) -> Any:

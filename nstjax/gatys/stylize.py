@@ -11,21 +11,19 @@ from nstjax.gatys.history import Callback, History, Recorder
 from nstjax.gatys.memory import Tiling
 from nstjax.gatys.run import run_stages
 from nstjax.gatys.snapshot import EVERY_S, Snapshot, Snapshots, identity_of
+from nstjax.gatys.sources import Sources, load_sources
 from nstjax.gatys.stages import stages_of
-from nstjax.gatys.start import load_init
 from nstjax.gatys.strength import is_steered, rounds_of
 from nstjax.images import (
     MadePicture,
     Picture,
     describe_input,
-    load_image,
     public_name,
     resize_image,
 )
 from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
 from nstjax.settings import Recipe, override
-from nstjax.targets import checked_style_weights, several
 from nstjax.vgg import Weights, load_weights
 
 
@@ -103,64 +101,38 @@ def stylize(
     recipe = override(get_recipe(recipe) if isinstance(recipe, str) else recipe, **settings)
     if resume and snapshot is None:
         raise NstjaxError("there is nothing to resume from: give snapshot=FILE")
-    style_weights = checked_style_weights(len(several(style)), style_weights)
-    photograph, *paintings = (_load(source) for source in (content, *several(style)))
-    init = load_init(recipe) if init_picture is None else init_picture
+    sources = load_sources(recipe, content, style, style_weights, init_picture)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
-    pixels, style_pixels = photograph.pixels, [painting.pixels for painting in paintings]
-    stages = stages_of(recipe, *(image.shape[1:3] for image in (pixels, *style_pixels)))
+    stages = stages_of(recipe, *sources.shapes)
     stages = rounds_of(stages) if is_steered(recipe) else stages
     recorder = Recorder(recipe, sum(stage.steps for stage in stages), callback)
     snapshots = resumed = None
     if snapshot is not None:
-        identity = identity_of(recipe, weights, pixels, style_pixels, style_weights, init)
+        identity = identity_of(recipe, weights, sources)
         snapshots = Snapshots(Path(snapshot), identity, recipe.tile, snapshot_every, tell)
         resumed = _resumed(snapshots, Path(snapshot), recorder, tell) if resume else None
-    held = held_bytes(photograph, *paintings, init)
-    tiling = Tiling(recipe, stages, tell, held=held, pairs=resumed and resumed.history_size)
+    pairs = resumed and resumed.history_size
+    tiling = Tiling(recipe, stages, tell, held=sources.nbytes, pairs=pairs)
     picture = run_stages(
         tiling,
         weights,
-        pixels,
-        style_pixels,
+        sources,
         stages,
         recorder,
-        style_weights=style_weights,
-        init=init,
         tell=tell,
         every=callback_every,
         snapshots=snapshots,
         resumed=resumed,
     )
-    inputs = photograph, paintings, style_weights, init
-    alpha = photograph.alpha
+    recipe, complete, alpha = tiling.recipe, not recorder.stopped, sources.content.alpha
     return StylizeResult(
         image=picture,
         history=recorder.history,
-        settings=run_settings(
-            tiling.recipe, weights, *inputs, recorder.step, complete=not recorder.stopped
-        ),
+        settings=run_settings(recipe, weights, sources, recorder.step, complete=complete),
         alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
         stopped=recorder.stopped or recorder.note,
     )
-
-
-def _load(source: Any) -> Picture:
-    return source if isinstance(source, Picture) else load_image(source)
-
-
-def held_bytes(*pictures: Picture | None) -> int:
-    """Counts what a run holds to its end.
-
-    Args:
-        pictures: as they were read, of any size; None for none.
-
-    Returns:
-        Bytes.
-    """
-    arrays = [a for picture in pictures if picture for a in (picture.pixels, picture.alpha)]
-    return sum(array.nbytes for array in arrays if array is not None)
 
 
 def _resumed(
@@ -177,25 +149,14 @@ def _resumed(
 
 
 def run_settings(
-    recipe: Recipe,
-    weights: Weights,
-    content: Picture,
-    styles: Sequence[Picture],
-    style_weights: Sequence[float | int],
-    init: Picture | None,
-    step: int,
-    *,
-    complete: bool,
+    recipe: Recipe, weights: Weights, sources: Sources, step: int, *, complete: bool
 ) -> dict[str, Any]:
     """Lists everything that makes a picture of the pixel route again.
 
     Args:
         recipe: the settings of the run.
         weights: of the loss network.
-        content: the photograph, as it was given.
-        styles: the paintings, likewise.
-        style_weights: one for each.
-        init: the picture that `recipe.init` names, None where it names none.
+        sources: the pictures.
         step: the steps that were done.
         complete: whether the run ended by itself, be it before its last step.
 
@@ -203,9 +164,10 @@ def run_settings(
         What JSON can hold.
     """
     values = dataclasses.asdict(recipe)
-    names = [Path(public_name(style.name)).name for style in styles]
-    described = [describe_input(style) for style in styles]
-    one = len(styles) == 1  # which is stored without a list and a weight
+    content, init = sources.content, sources.init
+    names = [Path(public_name(style.name)).name for style in sources.styles]
+    described = [describe_input(style) for style in sources.styles]
+    one = len(names) == 1  # which is stored without a list and a weight
     inputs = {"content": describe_input(content), "style": described[0] if one else described}
     inputs |= {} if init is None else {"init": describe_input(init)}
     return {
@@ -215,7 +177,7 @@ def run_settings(
         "init": recipe.init if init is None else public_name(recipe.init),
         "content": Path(public_name(content.name)).name,
         "style": names[0] if one else names,
-        **({} if one else {"style_weights": list(style_weights)}),
+        **({} if one else {"style_weights": list(sources.style_weights)}),
         "inputs": inputs,
         "steps_done": step,
         "complete": complete,
