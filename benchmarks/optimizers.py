@@ -8,8 +8,8 @@ is painted at one size, also where the recipe goes coarse to fine, with the reci
 start; `adam` takes the rate and the momenta of TensorFlow's tutorial, `adam, cosine` those of
 `tensorflow-fast`, whose rate falls to 0 by the last evaluation: it runs once for each number.
 `lbfgs-b` keeps to pictures in [0, 1], the others where the recipe clips. `lbfgs, trained start`
-begins with what the network makes that comes with this package, where it comes with one trained for
-a painting of that name; its pass counts as no evaluation.
+begins with the picture of the bundled network of the painting's name, where there is one; its pass
+counts as no evaluation.
 """
 
 import argparse
@@ -38,7 +38,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam, cosine": {name: getattr(nstjax.get_recipe("tensorflow-fast"), name) for name in _ADAM},
     "lbfgs": {},
     "lbfgs-b": {},
-    "lbfgs, trained start": {},
+    "lbfgs, trained start": {"init": "content", "noise_ratio": 0.0},
 }
 
 
@@ -81,7 +81,7 @@ def measure(
     photo, _, painting = pair.partition(":")
     recipe = nstjax.get_recipe(name)
     settings = dict(OPTIMIZERS[optimizer])
-    if settings:  # a gradient's unit is 1 / white's
+    if "learning_rate" in settings:  # a gradient's unit is 1 / white's
         settings["learning_rate"] *= recipe.pixel_range
         settings["epsilon"] /= recipe.pixel_range
     recipe = nstjax.override(

@@ -155,7 +155,11 @@ def device_memory() -> int | None:
 
 
 def room(limit: str | None) -> int:
-    """Returns the bytes that there are for a run: a limit, as `parse_size` takes it, or all."""
+    """Returns the bytes that there are for a run: those of a limit, else what is free.
+
+    Args:
+        limit: as `parse_size` takes it; None for none.
+    """
     return free_memory() if limit is None else parse_size(limit)
 
 

@@ -384,6 +384,7 @@ def test_optimizers(tmp_path):
     reached = {result["optimizer"]: result["reached"] for result in data["results"]}
     assert list(reached) == ["adam", "adam, cosine", "lbfgs", "lbfgs-b", "lbfgs, trained start"]
     assert all(totals["30"] < totals["5"] for totals in reached.values())
+    assert reached["lbfgs, trained start"]["5"] != reached["lbfgs"]["5"]
     assert reached["lbfgs-b"]["30"] < reached["adam"]["30"]
     assert len(table) == 2 + len(reached)
 

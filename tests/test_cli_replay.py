@@ -424,7 +424,7 @@ def test_tiles_that_do_not_fit_here_are_others(folder, capsys, monkeypatch, opti
     picture("photo.jpg", 400, 300)
     make(*options)
     monkeypatch.setattr("nstjax.memory.free_memory", lambda: LITTLE)
-    monkeypatch.setattr("nstjax.gatys.memory._FEWER_PAIRS", ())  # that L-BFGS remembers there
+    monkeypatch.setattr("nstjax.gatys.memory._FEWER_PAIRS", ())  # L-BFGS is to remember as many
     lines = replay(capsys, "out.png")
     assert "out.png was computed with --tile off" in lines[1]
     assert "of 0.1 GB here: --tile auto is used" in lines[1]

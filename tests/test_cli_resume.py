@@ -100,21 +100,48 @@ def test_ctrl_c_leaves_a_snapshot_beside_the_picture(folder, capsys, monkeypatch
 
 
 def test_photographs_of_one_name(folder, capsys, monkeypatch):
-    """The second of them was stopped: its picture goes on, and the first one's is left alone."""
-    for number, name in enumerate("ab"):
+    """Each goes on with its own picture, in any order, and one that was not begun takes a new one.
+
+    Of one run only the snapshot is left, as where it was killed.
+    """
+    for number, name in enumerate("abc"):
         Path(name).mkdir()
         picture(f"{name}/photo.jpg", 40, 30, seed=number)
+    a, b, c = (f"{name}/photo.jpg" for name in "abc")
     arguments = [*RUN[1:3], *RUN[5:], "--optimizer", "adam"]
-    assert main(["stylize", "b/photo.jpg", *arguments, "--output", "whole.png", "--quiet"]) == 0
-    assert main(["stylize", "a/photo.jpg", *arguments, "--quiet"]) == 0
-    stopped_at_step_20(monkeypatch, "b/photo.jpg", *arguments)
+    for photo in (b, c):
+        whole = f"{photo[0]}.png"
+        assert main(["stylize", photo, *arguments, "--output", whole, "--quiet"]) == 0
+    for photo in (a, b):
+        stopped_at_step_20(monkeypatch, photo, *arguments)
+    Path("photo-painting-2.png").unlink()
+    others = {path: path.read_bytes() for path in folder.glob("photo-painting.png*")}
+    assert len(others) == 2
     capsys.readouterr()
-    assert main(["stylize", "a/photo.jpg", "b/photo.jpg", *arguments, "--resume"]) == 0
+    assert main(["stylize", c, b, *arguments, "--resume"]) == 0
     told = capsys.readouterr()
-    assert told.out.startswith("photo-painting.png: made before, of the same pictures")
     assert "going on from step 20 of photo-painting-2.png.resume" in told.err
-    assert Path("photo-painting-2.png").read_bytes() == Path("whole.png").read_bytes()
-    assert not Path("photo-painting-3.png").exists()
+    assert Path("photo-painting-2.png").read_bytes() == Path("b.png").read_bytes()
+    assert Path("photo-painting-3.png").read_bytes() == Path("c.png").read_bytes()
+    assert {path: path.read_bytes() for path in others} == others
+    assert main(["stylize", b, a, *arguments, "--resume"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("photo-painting-2.png: made before, of the same pictures")
+    assert "going on from step 20 of photo-painting.png.resume" in told.err
+    assert not Path("photo-painting-4.png").exists()
+
+
+def test_names_that_nobody_chose_of_other_settings(folder, capsys, monkeypatch):
+    arguments = ["photo.jpg", *RUN[1:3], *RUN[5:], "--optimizer", "adam"]
+    stopped_at_step_20(monkeypatch, *arguments)
+    capsys.readouterr()
+    code = main(["stylize", *arguments, "--resume", "--seed", "1", "--quiet"])
+    expect_failure(capsys, code, "photo-painting.png.resume is the snapshot of another run: seed")
+    code = main(["stylize", *arguments, "--resume", "--quiet", "--report", "photo-painting.png"])
+    expect_failure(capsys, code, "--report photo-painting.png would overwrite")
+    Path("photo-painting.png.resume").write_bytes(b"")
+    code = main(["stylize", *arguments, "--resume", "--quiet"])
+    expect_failure(capsys, code, "photo-painting.png.resume cannot be read", "damaged")
 
 
 MANY = ["photos", "--style", "painting.png", "--output", "out/", "--resume", "--size", "32"]

@@ -1,4 +1,4 @@
-"""Whether a picture is there already, complete and made of the same, so that none need be made."""
+"""Whether a picture is there already, complete or begun, of the same pictures and settings."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from typing import Any
 
 from nstjax.cli.outputs import Outputs, resume_file
 from nstjax.errors import NstjaxError
+from nstjax.gatys import read_identity
 from nstjax.images import read_settings
 
 # What a picture's settings say that may be other: memory, as in the snapshot of a run that is
@@ -39,6 +40,27 @@ def find_finished(before: Iterable[Outputs], settings: dict[str, Any], bits: int
                 if {"bits": 8} | _compared(stored) == wanted:
                     return outputs.picture
     return None
+
+
+def find_begun(names: Iterable[Path], identity: dict[str, Any]) -> tuple[Path | None, Path | None]:
+    """Finds the picture that a run goes on with.
+
+    Args:
+        names: of pictures that may have been begun.
+        identity: of the run, see `nstjax.gatys.identity_of`.
+
+    Returns:
+        The first picture that this run has begun, and the first that a run of the same photograph
+        with other settings has; None where there is none.
+
+    Raises:
+        NstjaxError: if a snapshot cannot be read.
+    """
+    begun = {name: found for name in names if (found := read_identity(resume_file(name)))}
+    photograph = identity["content image"]
+    own = (name for name, found in begun.items() if found == identity)
+    others = (name for name, found in begun.items() if found["content image"] == photograph)
+    return next(own, None), next(others, None)
 
 
 def _compared(settings: dict[str, Any]) -> dict[str, Any]:

@@ -53,12 +53,12 @@ def output_paths(
     *,
     bits: int,
     other_inputs: Iterable[str] = (),
-    resume: bool = False,
 ) -> list[Path]:
     """Decides where each stylised picture goes.
 
     Without `output`, into the current folder, as PHOTO-PAINTING.png, with the name of each of
-    several paintings, numbered if that exists or is the output of a run that can be resumed.
+    several paintings, numbered if that exists or is the output of a run that can be resumed: what a
+    run goes on with, that run finds itself.
 
     Args:
         output: a file, or a folder: one that exists, or a name that ends in a separator.
@@ -66,7 +66,6 @@ def output_paths(
         styles: the paintings.
         bits: per channel, which the format must be able to hold.
         other_inputs: further files that must not be overwritten.
-        resume: whether that run is the one that is wanted.
 
     Returns:
         A path for each of `contents`, all different and none of them an input.
@@ -76,13 +75,7 @@ def output_paths(
     """
     inputs = {os.path.realpath(path) for path in (*contents, *styles, *other_inputs)}
     if output is None:
-        names = [default_path(content, styles) for content in contents]
-
-        def taken(path: Path) -> bool:
-            begun = os.path.exists(resume_file(path))
-            return not resume if begun else os.path.exists(path)
-
-        return _free(names, taken, bits)
+        return _free([default_path(content, styles) for content in contents], _is_taken, bits)
     folder = Path(output)
     if os.path.isdir(output) or output.endswith(("/", os.sep)):
         stems = [shortened(_stem(content), _LONGEST) for content in contents]
@@ -104,12 +97,20 @@ def output_paths(
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """Yields the pictures that there are, or were begun, of a name: as it is, and from 2 on."""
+    """Yields the pictures of a name that are there or were begun: without a number, and from 2 on.
+
+    It ends at the first number that there is none of.
+    """
     number, stem = 1, path.stem
-    while os.path.exists(path) or os.path.exists(resume_file(path)):
+    while _is_taken(path):
         yield path
         number += 1
         path = path.with_stem(f"{stem}-{number}")
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether there is such a picture, or a run that makes one can be resumed."""
+    return os.path.exists(path) or os.path.exists(resume_file(path))
 
 
 def default_path(content: Path | str, styles: Sequence[str]) -> Path:

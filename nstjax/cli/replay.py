@@ -135,7 +135,7 @@ def _paint_pixels(
     _tell(recorded, differs, quiet=options.quiet)
     content, *styles = (_picture(inputs[role]) for role in ("content", *recorded.styles))
     init = _picture(inputs["init"]) if "init" in inputs else None
-    sources = load_sources(recipe, content, styles, recorded.style_weights, init)
+    sources = load_sources(recipe, content, styles, style_weights=recorded.style_weights, init=init)
     stages = stages_of(recipe, *sources.shapes)
     estimate = partial(_estimate, recipe, stages, sources.nbytes)
     recipe = dataclasses.replace(recipe, **_memory(recorded, options, estimate))

@@ -14,6 +14,7 @@ from nstjax.assets import (
     find_painting,
     sample_path,
 )
+from nstjax.cli.finished import find_begun
 from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
 from nstjax.cli.outputs import (
     Outputs,
@@ -21,7 +22,6 @@ from nstjax.cli.outputs import (
     numbered,
     output_paths,
     per_picture,
-    resume_file,
 )
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.cli.settings_options import add_settings, given_settings, print_recipes
@@ -29,7 +29,7 @@ from nstjax.cli.style_image import load_style_image
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.fast import load_style
 from nstjax.files import check_writable
-from nstjax.gatys import EVERY_S, is_begun, load_sources
+from nstjax.gatys import EVERY_S, identity_of, load_sources
 from nstjax.images import find_images, is_url, load_image
 from nstjax.memory import parse_limit, parse_tile
 from nstjax.parse import parse_numbers
@@ -133,7 +133,6 @@ def run(options: argparse.Namespace) -> int:
         options.styles,
         bits=options.bits,
         other_inputs=inputs,
-        resume=bool(options.resume),
     )
     _check_apart(options, [*contents, *options.styles, *inputs, *paths])
     paint = make_painter(options, several)
@@ -189,17 +188,25 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
         )
 
     def paint(content: Path | str, path: Path) -> Ended:
-        sources = load_sources(recipe, content, styles, _style_weights(options))
-        outputs, before = outputs_at(path), []
-        if options.resume:
-            names = [path] if options.output else numbered(default_path(content, options.styles))
-            before = [outputs_at(name) for name in names]
-            # Photographs of one name have pictures of one name: this run is known by its snapshot.
-            for other in before:
-                if is_begun(resume_file(other.picture), recipe, weights, sources):
-                    outputs, before = other, []
-                    break
-        return stylize_one(sources, recipe, weights, outputs, before=before, quiet=options.quiet)
+        shares = _style_weights(options)
+        sources = load_sources(recipe, content, styles, style_weights=shares)
+        before = [path] if options.resume else []
+        if options.resume and not options.output:
+            # Photographs of one name have pictures of one name: a run is known by its snapshot.
+            before = list(numbered(default_path(content, options.styles)))
+            own, other = find_begun(before, identity_of(recipe, weights, sources))
+            if own is not None:
+                before = []
+            path = own or other or path  # the other says what differs
+            _check_apart(options, [path])
+        return stylize_one(
+            sources,
+            recipe,
+            weights,
+            outputs_at(path),
+            before=[outputs_at(name) for name in before],
+            quiet=options.quiet,
+        )
 
     return paint
 

@@ -2,7 +2,7 @@
 
 from nstjax.gatys.history import Callback, History, Progress, Recorder
 from nstjax.gatys.memory import Tiling
-from nstjax.gatys.snapshot import EVERY_S, is_begun
+from nstjax.gatys.snapshot import EVERY_S, identity_of, read_identity
 from nstjax.gatys.sources import Sources, load_sources
 from nstjax.gatys.stages import stages_of
 from nstjax.gatys.stylize import StylizeResult, run_settings, stylize
@@ -16,8 +16,9 @@ __all__ = [
     "Sources",
     "StylizeResult",
     "Tiling",
-    "is_begun",
+    "identity_of",
     "load_sources",
+    "read_identity",
     "run_settings",
     "stages_of",
     "stylize",

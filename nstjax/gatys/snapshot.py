@@ -7,8 +7,8 @@ everything else. Its checksums tell when it is damaged.
 import dataclasses
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,12 +183,39 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     Raises:
         NstjaxError: if it cannot be read, or is damaged or something else.
     """
+    with _reading(path) as (about, file):
+        arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
+        told = ("identity", *(name for name in Snapshot._fields if name != "state"))
+        return {name: about[name] for name in told}, arrays
+
+
+def read_identity(path: Path) -> dict[str, Any] | None:
+    """Reads which run a snapshot is of, and none of its arrays.
+
+    Args:
+        path: the file.
+
+    Returns:
+        As `identity_of`; None where there is no file.
+
+    Raises:
+        NstjaxError: if it cannot be read, or is damaged or something else.
+    """
+    if not path.exists():
+        return None
+    with _reading(path) as (about, _):
+        return about["identity"]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """What a snapshot says of itself, and the archive."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            about = _about(file)
-            arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
-            told = ("identity", *(name for name in Snapshot._fields if name != "state"))
-            return {name: about[name] for name in told}, arrays
+            about = json.loads(file["about"].item())
+            if about["format"] != _FORMAT:
+                raise ValueError(about["format"])
+            yield about, file
     except MemoryError:
         raise
     except Exception as error:  # of which a damaged archive may raise any
@@ -197,31 +224,6 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             f"{path} cannot be read as a snapshot ({reason}): remove it, or leave out --resume, to "
             "start from the beginning"
         ) from error
-
-
-def is_begun(path: Path, recipe: Recipe, weights: Weights, sources: Sources) -> bool:
-    """Tells whether a file is a snapshot of a run, without reading its arrays.
-
-    Args:
-        path: the file, which need not be there.
-        recipe: the settings of the run.
-        weights: of the loss network.
-        sources: the pictures.
-    """
-    with (
-        suppress(Exception),  # of which a damaged archive may raise any
-        path.open("rb") as stream,
-        np.load(stream, allow_pickle=False) as file,
-    ):
-        return _about(file)["identity"] == identity_of(recipe, weights, sources)
-    return False
-
-
-def _about(file: Any) -> dict[str, Any]:
-    about = json.loads(file["about"].item())
-    if about["format"] != _FORMAT:
-        raise ValueError(about["format"])
-    return about
 
 
 def restore_state(shapes: Any, arrays: list[np.ndarray]) -> Any:

@@ -44,6 +44,7 @@ def load_sources(
     recipe: Recipe,
     content: Any,
     style: Any,
+    *,
     style_weights: Sequence[float | int] | None = None,
     init: Picture | None = None,
 ) -> Sources:

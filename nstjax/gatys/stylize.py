@@ -72,8 +72,8 @@ def stylize(
         recipe: a name from `nstjax.RECIPES`, or a `Recipe`.
         weights: as `nstjax.load_weights` returns them, which saves loading them again for each of
             several pictures; or the path of a weights file.
-        init_picture: the picture that the setting `init` names, as `nstjax.gatys.load_init` returns
-            it, which saves loading it again.
+        init_picture: the picture that the setting `init` names, as `nstjax.load_image` returns it,
+            which saves loading it again.
         callback: called about once a second with a `Progress`; returning True ends the run with
             the picture so far, enlarged where the recipe had not come to its full size.
         callback_every: also calls at all multiples of this number of steps.
@@ -101,7 +101,7 @@ def stylize(
     recipe = override(get_recipe(recipe) if isinstance(recipe, str) else recipe, **settings)
     if resume and snapshot is None:
         raise NstjaxError("there is nothing to resume from: give snapshot=FILE")
-    sources = load_sources(recipe, content, style, style_weights, init_picture)
+    sources = load_sources(recipe, content, style, style_weights=style_weights, init=init_picture)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
     stages = stages_of(recipe, *sources.shapes)
