@@ -129,6 +129,40 @@ def test_photographs_of_one_name(folder, capsys, monkeypatch):
     assert told.out.startswith("photo-painting-2.png: made before, of the same pictures")
     assert "going on from step 20 of photo-painting.png.resume" in told.err
     assert not Path("photo-painting-4.png").exists()
+    Path("photo-painting.png").unlink()  # the others are found all the same
+    for photo, number in ((b, 2), (c, 3)):
+        Path("photo-painting-9.png.resume").write_bytes(b"of another version")
+        assert main(["stylize", photo, *arguments, "--resume"]) == 0
+        assert capsys.readouterr().out.startswith(f"photo-painting-{number}.png: made before")
+
+
+def test_a_name_that_was_kept_for_another_photograph(folder, capsys, monkeypatch):
+    """One that is made before leaves a gap between the numbers."""
+    for number, name in enumerate("ab"):
+        Path(name).mkdir()
+        picture(f"{name}/photo.jpg", 40, 30, seed=number)
+    arguments = [*RUN[1:3], *RUN[5:], "--optimizer", "adam"]
+    assert main(["stylize", "a/photo.jpg", *arguments, "--quiet"]) == 0
+    both = ["a/photo.jpg", "b/photo.jpg", *arguments, "--resume"]
+    stopped_at_step_20(monkeypatch, *both)
+    assert "is in photo-painting-3.png; the same command" in capsys.readouterr().err
+    assert main(["stylize", *both]) == 0
+    assert "going on from step 20 of photo-painting-3.png.resume" in capsys.readouterr().err
+
+
+def test_a_folder_with_photographs_of_one_name(folder, capsys, monkeypatch):
+    """The second of them alone goes on with its own picture there, too."""
+    for number, name in enumerate("ab"):
+        Path(name).mkdir()
+        picture(f"{name}/photo.jpg", 40, 30, seed=number)
+    arguments = [*RUN[1:3], *RUN[5:], "--optimizer", "adam", "--output", "out/"]
+    assert main(["stylize", "a/photo.jpg", *arguments, "--quiet"]) == 0
+    before = Path("out/photo.png").read_bytes()
+    stopped_at_step_20(monkeypatch, "a/photo.jpg", "b/photo.jpg", *arguments, "--resume")
+    capsys.readouterr()
+    assert main(["stylize", "b/photo.jpg", *arguments, "--resume"]) == 0
+    assert "going on from step 20 of out/photo-2.png.resume" in capsys.readouterr().err
+    assert Path("out/photo.png").read_bytes() == before
 
 
 def test_names_that_nobody_chose_of_other_settings(folder, capsys, monkeypatch):

@@ -50,17 +50,22 @@ def find_begun(names: Iterable[Path], identity: dict[str, Any]) -> tuple[Path | 
         identity: of the run, see `nstjax.gatys.identity_of`.
 
     Returns:
-        The first picture that this run has begun, and the first that a run of the same photograph
-        with other settings has; None where there is none.
-
-    Raises:
-        NstjaxError: if a snapshot cannot be read.
+        The first picture that this run has begun; and the first whose snapshot would be refused for
+        it, as it cannot be read or is of the same photograph with other settings. None where there
+        is none.
     """
-    begun = {name: found for name in names if (found := read_identity(resume_file(name)))}
-    photograph = identity["content image"]
-    own = (name for name, found in begun.items() if found == identity)
-    others = (name for name, found in begun.items() if found["content image"] == photograph)
-    return next(own, None), next(others, None)
+    refused = []
+    for name in names:
+        try:
+            found = read_identity(resume_file(name))
+        except NstjaxError:
+            refused.append(name)
+            continue
+        if found == identity:
+            return name, None
+        if found is not None and found["content image"] == identity["content image"]:
+            refused.append(name)
+    return None, next(iter(refused), None)
 
 
 def _compared(settings: dict[str, Any]) -> dict[str, Any]:

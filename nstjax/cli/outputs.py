@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,7 +12,7 @@ from nstjax.errors import NstjaxError
 from nstjax.files import check_writable, shortened
 from nstjax.images import check_output, is_url
 
-_SUFFIX = ".png"
+_SUFFIX, _RESUME = ".png", ".resume"
 # Bytes of the stems that are made of others: a file system takes 255 as a rule, and a number, the
 # suffix, and what is kept beside a picture need some.
 _LONGEST, _LONGEST_OF_SEVERAL = 200, 120
@@ -57,8 +58,8 @@ def output_paths(
     """Decides where each stylised picture goes.
 
     Without `output`, into the current folder, as PHOTO-PAINTING.png, with the name of each of
-    several paintings, numbered if that exists or is the output of a run that can be resumed: what a
-    run goes on with, that run finds itself.
+    several paintings, numbered if that exists or is the output of a run that can be resumed. A run
+    that goes on does not take this name: see `nstjax.cli.finished.find_begun`.
 
     Args:
         output: a file, or a folder: one that exists, or a name that ends in a separator.
@@ -77,9 +78,8 @@ def output_paths(
     if output is None:
         return _free([default_path(content, styles) for content in contents], _is_taken, bits)
     folder = Path(output)
-    if os.path.isdir(output) or output.endswith(("/", os.sep)):
-        stems = [shortened(_stem(content), _LONGEST) for content in contents]
-        names = [folder / f"{stem}{_SUFFIX}" for stem in stems]
+    if _is_folder(output):
+        names = [_in_folder(output, content) for content in contents]
         return _free(names, lambda path: os.path.realpath(path) in inputs, bits)
     if len(contents) > 1:
         raise NstjaxError(
@@ -96,16 +96,48 @@ def output_paths(
     return [_checked(folder, bits)]
 
 
-def numbered(path: Path) -> Iterator[Path]:
-    """Yields the pictures of a name that are there or were begun: without a number, and from 2 on.
+def painted_before(output: str | None, content: Path | str, styles: Sequence[str]) -> list[Path]:
+    """Lists what runs before may have made, or begun, of a photograph with these paintings.
 
-    It ends at the first number that there is none of.
+    Args:
+        output: as of `output_paths`.
+        content: the photograph.
+        styles: the paintings.
+
+    Returns:
+        Pictures: those of its name, which another photograph may have, too.
     """
-    number, stem = 1, path.stem
-    while _is_taken(path):
-        yield path
-        number += 1
-        path = path.with_stem(f"{stem}-{number}")
+    if output is None:
+        return numbered(default_path(content, styles))
+    return numbered(_in_folder(output, content)) if _is_folder(output) else [Path(output)]
+
+
+def _is_folder(output: str) -> bool:
+    return os.path.isdir(output) or output.endswith(("/", os.sep))
+
+
+def _in_folder(output: str, content: Path | str) -> Path:
+    return Path(output) / f"{shortened(_stem(content), _LONGEST)}{_SUFFIX}"
+
+
+def numbered(path: Path) -> list[Path]:
+    """Lists the pictures of a name that are there or were begun.
+
+    Args:
+        path: without a number.
+
+    Returns:
+        That one first, then those with a number, by their numbers.
+    """
+    pattern = (
+        rf"({re.escape(path.stem)}(?:-([0-9]+))?{re.escape(path.suffix)})(?:{re.escape(_RESUME)})?"
+    )
+    found: set[tuple[int, str]] = set()
+    with suppress(OSError):  # where there is no such folder
+        for name in os.listdir(path.parent):
+            if match := re.fullmatch(pattern, name, re.DOTALL):
+                found.add((int(match[2] or 1), match[1]))
+    return [path.with_name(name) for _, name in sorted(found)]
 
 
 def _is_taken(path: Path) -> bool:
@@ -139,7 +171,7 @@ def replay_path(
         NstjaxError: if it cannot be written, or is the picture or an input.
     """
     name = f"{shortened(picture.stem, _LONGEST)}-replay{picture.suffix}"
-    if output is None or os.path.isdir(output) or output.endswith(("/", os.sep)):
+    if output is None or _is_folder(output):
         return _free([Path(output or "") / name], os.path.exists, bits)[0]
     taken = {os.path.realpath(path) for path in (picture, *inputs) if path is not None}
     if os.path.realpath(output) in taken:
@@ -151,7 +183,7 @@ def replay_path(
 
 def resume_file(picture: Path) -> Path:
     """Returns where the run that makes a picture keeps what it can be resumed from: beside it."""
-    return picture.with_name(f"{picture.name}.resume")
+    return picture.with_name(f"{picture.name}{_RESUME}")
 
 
 def set_aside(picture: Path) -> tuple[Path, Path] | None:

@@ -18,9 +18,8 @@ from nstjax.cli.finished import find_begun
 from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
 from nstjax.cli.outputs import (
     Outputs,
-    default_path,
-    numbered,
     output_paths,
+    painted_before,
     per_picture,
 )
 from nstjax.cli.run import Ended, paint_one, stylize_one
@@ -190,14 +189,14 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
     def paint(content: Path | str, path: Path) -> Ended:
         shares = _style_weights(options)
         sources = load_sources(recipe, content, styles, style_weights=shares)
-        before = [path] if options.resume else []
-        if options.resume and not options.output:
+        before: list[Path] = []
+        if options.resume:
             # Photographs of one name have pictures of one name: a run is known by its snapshot.
-            before = list(numbered(default_path(content, options.styles)))
-            own, other = find_begun(before, identity_of(recipe, weights, sources))
+            before = painted_before(options.output, content, options.styles)
+            own, refused = find_begun(before, identity_of(recipe, weights, sources))
             if own is not None:
                 before = []
-            path = own or other or path  # the other says what differs
+            path = own or refused or path  # of what is refused, `stylize` says why
             _check_apart(options, [path])
         return stylize_one(
             sources,

@@ -209,7 +209,7 @@ def read_identity(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """What a snapshot says of itself, and the archive."""
+    """What a snapshot says of itself, and the archive. All that goes wrong is the file's fault."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             about = json.loads(file["about"].item())
