@@ -14,6 +14,8 @@ from nstjax.gatys.snapshot import read_snapshot
 SNAPSHOT = Path("o.png.resume")
 RUN = ["photo.jpg", "--style", "painting.png", "--output", "o.png", *SHALLOW]
 RUN += ["--schedule", "32:60,48:90", "--average", "0.9", "--learning-rate", "5"]
+# Where the picture goes is not said, nor of which photograph it is.
+UNNAMED = [*RUN[1:3], *RUN[5:], "--optimizer", "adam"]
 
 
 def step_of_snapshot() -> int:
@@ -81,7 +83,7 @@ def stopped_at_step_20(monkeypatch, *arguments: str) -> None:
 
 def test_ctrl_c_leaves_a_snapshot_beside_the_picture(folder, capsys, monkeypatch):
     """Names that nobody chose: a new run takes another, and the resumed one the same."""
-    arguments = ["photo.jpg", *RUN[1:3], *RUN[5:], "--optimizer", "adam"]
+    arguments = ["photo.jpg", *UNNAMED]
     stopped_at_step_20(monkeypatch, *arguments)
     (last,) = capsys.readouterr().err.strip().splitlines()[-1:]
     assert "after 20 of 150 steps is in photo-painting.png; the same command with --resume" in last
@@ -99,32 +101,36 @@ def test_ctrl_c_leaves_a_snapshot_beside_the_picture(folder, capsys, monkeypatch
         assert told.startswith(f"photo-painting{number}.png: made before, of the same pictures")
 
 
+def photographs_of_one_name(folders: str) -> list[str]:
+    """Makes a photograph in each folder; returns their paths."""
+    for number, name in enumerate(folders):
+        Path(name).mkdir()
+        picture(f"{name}/photo.jpg", 40, 30, seed=number)
+    return [f"{name}/photo.jpg" for name in folders]
+
+
 def test_photographs_of_one_name(folder, capsys, monkeypatch):
     """Each goes on with its own picture, in any order, and one that was not begun takes a new one.
 
     Of one run only the snapshot is left, as where it was killed.
     """
-    for number, name in enumerate("abc"):
-        Path(name).mkdir()
-        picture(f"{name}/photo.jpg", 40, 30, seed=number)
-    a, b, c = (f"{name}/photo.jpg" for name in "abc")
-    arguments = [*RUN[1:3], *RUN[5:], "--optimizer", "adam"]
+    a, b, c = photographs_of_one_name("abc")
     for photo in (b, c):
         whole = f"{photo[0]}.png"
-        assert main(["stylize", photo, *arguments, "--output", whole, "--quiet"]) == 0
+        assert main(["stylize", photo, *UNNAMED, "--output", whole, "--quiet"]) == 0
     for photo in (a, b):
-        stopped_at_step_20(monkeypatch, photo, *arguments)
+        stopped_at_step_20(monkeypatch, photo, *UNNAMED)
     Path("photo-painting-2.png").unlink()
     others = {path: path.read_bytes() for path in folder.glob("photo-painting.png*")}
     assert len(others) == 2
     capsys.readouterr()
-    assert main(["stylize", c, b, *arguments, "--resume"]) == 0
+    assert main(["stylize", c, b, *UNNAMED, "--resume"]) == 0
     told = capsys.readouterr()
     assert "going on from step 20 of photo-painting-2.png.resume" in told.err
     assert Path("photo-painting-2.png").read_bytes() == Path("b.png").read_bytes()
     assert Path("photo-painting-3.png").read_bytes() == Path("c.png").read_bytes()
     assert {path: path.read_bytes() for path in others} == others
-    assert main(["stylize", b, a, *arguments, "--resume"]) == 0
+    assert main(["stylize", b, a, *UNNAMED, "--resume"]) == 0
     told = capsys.readouterr()
     assert told.out.startswith("photo-painting-2.png: made before, of the same pictures")
     assert "going on from step 20 of photo-painting.png.resume" in told.err
@@ -132,18 +138,15 @@ def test_photographs_of_one_name(folder, capsys, monkeypatch):
     Path("photo-painting.png").unlink()  # the others are found all the same
     for photo, number in ((b, 2), (c, 3)):
         Path("photo-painting-9.png.resume").write_bytes(b"of another version")
-        assert main(["stylize", photo, *arguments, "--resume"]) == 0
+        assert main(["stylize", photo, *UNNAMED, "--resume"]) == 0
         assert capsys.readouterr().out.startswith(f"photo-painting-{number}.png: made before")
 
 
 def test_a_name_that_was_kept_for_another_photograph(folder, capsys, monkeypatch):
     """One that is made before leaves a gap between the numbers."""
-    for number, name in enumerate("ab"):
-        Path(name).mkdir()
-        picture(f"{name}/photo.jpg", 40, 30, seed=number)
-    arguments = [*RUN[1:3], *RUN[5:], "--optimizer", "adam"]
-    assert main(["stylize", "a/photo.jpg", *arguments, "--quiet"]) == 0
-    both = ["a/photo.jpg", "b/photo.jpg", *arguments, "--resume"]
+    a, b = photographs_of_one_name("ab")
+    assert main(["stylize", a, *UNNAMED, "--quiet"]) == 0
+    both = [a, b, *UNNAMED, "--resume"]
     stopped_at_step_20(monkeypatch, *both)
     assert "is in photo-painting-3.png; the same command" in capsys.readouterr().err
     assert main(["stylize", *both]) == 0
@@ -152,21 +155,19 @@ def test_a_name_that_was_kept_for_another_photograph(folder, capsys, monkeypatch
 
 def test_a_folder_with_photographs_of_one_name(folder, capsys, monkeypatch):
     """The second of them alone goes on with its own picture there, too."""
-    for number, name in enumerate("ab"):
-        Path(name).mkdir()
-        picture(f"{name}/photo.jpg", 40, 30, seed=number)
-    arguments = [*RUN[1:3], *RUN[5:], "--optimizer", "adam", "--output", "out/"]
-    assert main(["stylize", "a/photo.jpg", *arguments, "--quiet"]) == 0
+    a, b = photographs_of_one_name("ab")
+    arguments = [*UNNAMED, "--output", "out/"]
+    assert main(["stylize", a, *arguments, "--quiet"]) == 0
     before = Path("out/photo.png").read_bytes()
-    stopped_at_step_20(monkeypatch, "a/photo.jpg", "b/photo.jpg", *arguments, "--resume")
+    stopped_at_step_20(monkeypatch, a, b, *arguments, "--resume")
     capsys.readouterr()
-    assert main(["stylize", "b/photo.jpg", *arguments, "--resume"]) == 0
+    assert main(["stylize", b, *arguments, "--resume"]) == 0
     assert "going on from step 20 of out/photo-2.png.resume" in capsys.readouterr().err
     assert Path("out/photo.png").read_bytes() == before
 
 
 def test_names_that_nobody_chose_of_other_settings(folder, capsys, monkeypatch):
-    arguments = ["photo.jpg", *RUN[1:3], *RUN[5:], "--optimizer", "adam"]
+    arguments = ["photo.jpg", *UNNAMED]
     stopped_at_step_20(monkeypatch, *arguments)
     capsys.readouterr()
     code = main(["stylize", *arguments, "--resume", "--seed", "1", "--quiet"])

@@ -9,8 +9,10 @@ from typing import Any
 
 from nstjax.cli.outputs import Outputs, resume_file
 from nstjax.errors import NstjaxError
-from nstjax.gatys import read_identity
+from nstjax.gatys import Sources, identity_of, read_identity
 from nstjax.images import read_settings
+from nstjax.settings import Recipe
+from nstjax.vgg import Weights
 
 # What a picture's settings say that may be other: memory, as in the snapshot of a run that is
 # resumed, with what L-BFGS remembers where it is short, and the step at which a run that was
@@ -42,20 +44,27 @@ def find_finished(before: Iterable[Outputs], settings: dict[str, Any], bits: int
     return None
 
 
-def find_begun(names: Iterable[Path], identity: dict[str, Any]) -> tuple[Path | None, Path | None]:
+def find_begun(
+    names: Iterable[Path], recipe: Recipe, weights: Weights, sources: Sources
+) -> tuple[Path | None, Path | None]:
     """Finds the picture that a run goes on with.
 
     Args:
         names: of pictures that may have been begun.
-        identity: of the run, see `nstjax.gatys.identity_of`.
+        recipe: the settings of the run.
+        weights: of the loss network.
+        sources: the pictures.
 
     Returns:
         The first picture that this run has begun; and the first whose snapshot would be refused for
         it, as it cannot be read or is of the same photograph with other settings. None where there
         is none.
     """
-    refused = []
-    for name in names:
+    begun = [name for name in names if os.path.exists(resume_file(name))]
+    if not begun:  # as a rule, and to hash all pictures takes time
+        return None, None
+    identity, refused = identity_of(recipe, weights, sources), []
+    for name in begun:
         try:
             found = read_identity(resume_file(name))
         except NstjaxError:

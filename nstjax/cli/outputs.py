@@ -108,8 +108,8 @@ def painted_before(output: str | None, content: Path | str, styles: Sequence[str
         Pictures: those of its name, which another photograph may have, too.
     """
     if output is None:
-        return numbered(default_path(content, styles))
-    return numbered(_in_folder(output, content)) if _is_folder(output) else [Path(output)]
+        return _numbered(default_path(content, styles))
+    return _numbered(_in_folder(output, content)) if _is_folder(output) else [Path(output)]
 
 
 def _is_folder(output: str) -> bool:
@@ -120,15 +120,8 @@ def _in_folder(output: str, content: Path | str) -> Path:
     return Path(output) / f"{shortened(_stem(content), _LONGEST)}{_SUFFIX}"
 
 
-def numbered(path: Path) -> list[Path]:
-    """Lists the pictures of a name that are there or were begun.
-
-    Args:
-        path: without a number.
-
-    Returns:
-        That one first, then those with a number, by their numbers.
-    """
+def _numbered(path: Path) -> list[Path]:
+    """Lists the pictures of a name that are there or were begun, by their numbers."""
     pattern = (
         rf"({re.escape(path.stem)}(?:-([0-9]+))?{re.escape(path.suffix)})(?:{re.escape(_RESUME)})?"
     )

@@ -28,7 +28,7 @@ from nstjax.cli.style_image import load_style_image
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.fast import load_style
 from nstjax.files import check_writable
-from nstjax.gatys import EVERY_S, identity_of, load_sources
+from nstjax.gatys import EVERY_S, load_sources
 from nstjax.images import find_images, is_url, load_image
 from nstjax.memory import parse_limit, parse_tile
 from nstjax.parse import parse_numbers
@@ -193,7 +193,7 @@ def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
         if options.resume:
             # Photographs of one name have pictures of one name: a run is known by its snapshot.
             before = painted_before(options.output, content, options.styles)
-            own, refused = find_begun(before, identity_of(recipe, weights, sources))
+            own, refused = find_begun(before, recipe, weights, sources)
             if own is not None:
                 before = []
             path = own or refused or path  # of what is refused, `stylize` says why
