@@ -1,52 +1,70 @@
-"""Writes the README's section on performance from the files that the benchmarks wrote.
+"""Writes the tables of the READMEs from the files that the benchmarks wrote.
 
-Usage: python benchmarks/performance.py [--results benchmarks/results] [--readme README.md]
+Usage: python benchmarks/performance.py [--results benchmarks/results] [--readme FILE …]
 
 Reads what `peers.py`, `step.py` and the others in `MAKERS` wrote to files named after them
-(`peers*.json` and so on), those that are there, and replaces what stands between the two markers in
-the README. Numbers there are never typed.
+(`peers*.json` and so on), those that are there, and replaces what stands between each pair of
+markers. The first names the benchmarks whose tables go there; without a name, all do:
+
+    <!-- made by benchmarks/performance.py: peers startup -->
+    <!-- end of what is made -->
+
+Numbers there are never typed.
 """
 
 import argparse
 import json
+import re
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from nstjax.files import write_whole
 
-BEGIN, END = "<!-- made by benchmarks/performance.py -->", "<!-- end of what is made -->"
+_END = "<!-- end of what is made -->"
+_MADE = re.compile(
+    rf"(<!-- made by benchmarks/performance\.py(?:: ([\w ]+))? -->\n).*?{_END}", re.DOTALL
+)
 ROOT = Path(__file__).parents[1]
+READMES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 Result = dict[str, Any]
 
 
 def main() -> None:
-    """Reads the command line and the results, and writes the section."""
+    """Reads the command line and the results, and writes the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--readme", type=Path, nargs="+", default=READMES, metavar="FILE")
     options = parser.parse_args()
-    readme = options.readme.read_text(encoding="utf-8")
-    before, _, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"{options.readme} has no lines {BEGIN} and {END}")
-    section = "\n\n".join(sections(options.results))
-    write_whole(options.readme, f"{before}{BEGIN}\n\n{section}\n\n{END}{after}".encode())
+    for path in options.readme:
+        text = path.read_text(encoding="utf-8")
+        if not _MADE.search(text):
+            raise SystemExit(f"{path} has no markers: see the docstring of this script")
+        write_whole(path, filled(text, options.results).encode())
 
 
-def sections(folder: Path) -> Iterator[str]:
-    """The parts of the section, for each benchmark that has files one for each machine."""
-    for name, make in MAKERS.items():
+def filled(text: str, folder: Path) -> str:
+    """Puts the tables between the markers of a text."""
+
+    def fill(match: re.Match[str]) -> str:
+        section = "\n\n".join(sections(folder, match[2].split() if match[2] else MAKERS))
+        return f"{match[1]}\n{section}\n\n{_END}"
+
+    return _MADE.sub(fill, text)
+
+
+def sections(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    """The tables of some benchmarks, one for each machine that there are files of."""
+    for name in names:
         results: dict[str, list[Result]] = {}
         for path in sorted(folder.glob(f"{name}*.json")):
             part = json.loads(path.read_text())
             own = [{**part.get("settings", {}), **result} for result in part["results"]]
             results.setdefault(about(part), []).extend(own)
         for note, own in results.items():
-            yield f"{make(own)}\n\n*{note}: `benchmarks/{name}.py`.*"
+            yield f"{MAKERS[name](own)}\n\n*{note}: `benchmarks/{name}.py`.*"
 
 
 def about(data: dict[str, Any]) -> str:
@@ -69,7 +87,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def peers(results: list[Result]) -> str:
     """Each piece of work: this package beside the faster of the others."""
     rows = []
-    for name, group in groupby(results, key=lambda result: result["work"]):
+    for name, group in groupby(sorted(results, key=by_work), key=lambda result: result["work"]):
         sides = list(group)
         others = [side for side in sides if not side["side"].startswith("nstjax")]
         best = min(others, key=lambda side: side["median_s"])
@@ -88,8 +106,14 @@ def peers(results: list[Result]) -> str:
                     f"{leanest['peak_mib']:.0f} MiB ({leanest['side']})",
                 ]
             )
-    head = ["work", "nstjax", "fastest peer", "ratio (spread)", "memory", "leanest peer's"]
+    head = ["work", "nstjax", "fastest peer", "ratio (spread)", "memory", "leanest peer"]
     return table(head, rows)
+
+
+def by_work(result: Result) -> tuple[str, int]:
+    """Sorts by the kind of work and then by the size of the picture, as in `pixels-512`."""
+    kind, _, size = result["work"].partition("-")
+    return kind, int(size.partition("x")[0])
 
 
 def step(results: list[Result]) -> str:
@@ -111,7 +135,7 @@ def step(results: list[Result]) -> str:
                 f"{result['share']:.2f}",
             ]
         )
-    growth = "of half the side's"
+    growth = "time ÷ half"
     head = ["step", "pictures", "time", growth, "compilation", "peak memory", "share of peak"]
     return table(head, rows)
 

@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/startup.py [--commands styles …] [--rounds 5] [--json FILE]
 
-Each command runs once with an empty cache, and then again and again with what that left there.
-"first step begins" ends when all is there for it, "first objective" when that of the picture to
-start from, which is the first step, is computed. The pixel route is left out where the weights of
-VGG19 are not at hand.
+In each round a command runs twice: with an empty cache, and then with what that run left there.
+"first step begins" times a run until its first step could be launched, "first objective" until the
+objective of the starting picture is computed. The pixel route is left out if the weights of VGG19
+are not at hand.
 """
 
 import argparse
@@ -55,20 +55,16 @@ def main() -> None:
     """Reads the command line, runs every command and prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--commands", nargs="+", default=list(COMMANDS), choices=list(COMMANDS))
-    parser.add_argument("--rounds", type=int, default=5, help="warm runs of each (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each command (default: 5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args()
     results = []
     print("| command | cold | warm |\n|---|---|---|")
     for name, (program, words) in commands(options.commands).items():
-        with tempfile.TemporaryDirectory() as folder:
-            photo = Path(folder) / "photo.png"
-            save_image(photo, load_image(sample_path(), size=1024).pixels)
-            places = {"PHOTO": str(photo), "OUT": str(Path(folder) / "out.png")}
-            arguments = [places.get(word, word) for word in words]
-            cold, *warm = [run(program, arguments, folder) for _ in range(1 + options.rounds)]
-        results.append({"command": name, "cold_s": cold, "warm_s": statistics.median(warm)})
-        print(f"| {name} | {cold:.1f} s | {results[-1]['warm_s']:.1f} s |", flush=True)
+        rounds = [cold_and_warm(program, words) for _ in range(options.rounds)]
+        cold, warm = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+        results.append({"command": name, "cold_s": cold, "warm_s": warm})
+        print(f"| {name} | {cold:.1f} s | {warm:.1f} s |", flush=True)
     if options.json:
         save_json(options.json, rounds=options.rounds, results=results)
 
@@ -87,6 +83,16 @@ def commands(names: list[str]) -> dict[str, tuple[str, list[str]]]:
         stylize = [*(PIXEL_OPTIONS if pixel else []), "--output", "OUT", "--quiet"]
         found[name] = program, words + (stylize if words[0] == "stylize" else [])
     return found
+
+
+def cold_and_warm(program: str, words: list[str]) -> tuple[float, float]:
+    """Runs a command with an empty cache and again; returns the seconds of both."""
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.png"
+        save_image(photo, load_image(sample_path(), size=1024).pixels)
+        places = {"PHOTO": str(photo), "OUT": str(Path(folder) / "out.png")}
+        arguments = [places.get(word, word) for word in words]
+        return run(program, arguments, folder), run(program, arguments, folder)
 
 
 def run(code: str, arguments: list[str], cache: str) -> float:

@@ -87,6 +87,19 @@ def test_continuous_integration_runs_the_readmes_commands():
     assert script.rstrip().endswith("pytest")
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
-        assert (ROOT / target.split("#")[0]).exists(), target
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of the headings, which links can lead to."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", "benchmarks/README.md", "nstjax/gatys/README.md"], ids=str
+)
+def test_links_lead_somewhere(path):
+    source = ROOT / path
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", source.read_text("utf-8")):
+        name, _, heading = target.partition("#")
+        found = source.parent / name if name else source
+        assert found.exists(), target
+        assert not heading or heading in anchors(found.read_text("utf-8")), target
