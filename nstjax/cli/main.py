@@ -10,10 +10,8 @@ from typing import NoReturn
 
 import nstjax
 from nstjax.cli.compiled import keep_compiled
+from nstjax.cli.exits import BAD_INPUT, INTERRUPTED, fail, message_of
 from nstjax.errors import NstjaxError, unknown_choice
-from nstjax.memory import is_out_of_memory
-
-DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
 # Each module has `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
@@ -71,20 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(message)
 
 
-def fail(message: str, code: int = BAD_INPUT) -> int:
-    """Prints a message as one line on stderr.
-
-    Args:
-        message: what was wrong and what to do.
-        code: the exit code.
-
-    Returns:
-        The code.
-    """
-    print(f"nstjax: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
 def _run(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     if name in COMMANDS:
@@ -104,15 +88,3 @@ def _run(arguments: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"nstjax {nstjax.__version__}")
     parser.add_argument("command", metavar="COMMAND")
     raise unknown_choice("command", parser.parse_args([name]).command, COMMANDS)
-
-
-def message_of(error: Exception) -> str | None:
-    """Returns what to tell people of an error, None of one that only a defect can raise."""
-    if isinstance(error, NstjaxError):
-        return str(error)
-    if is_out_of_memory(error):
-        return (
-            "there is too little memory for that: use a smaller --size, or end other programs that "
-            "take some of it"
-        )
-    return None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail
+from nstjax.cli.exits import BAD_INPUT, DONE, INTERRUPTED, fail
 from nstjax.cli.outputs import Outputs, replay_path
 from nstjax.cli.recorded import (
     FoundInput,

@@ -3,7 +3,7 @@
 import argparse
 
 from nstjax.assets import BUNDLED_STYLES, PAINTINGS, sample_path
-from nstjax.cli.main import DONE
+from nstjax.cli.exits import DONE
 from nstjax.fast import load_style, stylize_fast
 from nstjax.images import load_image
 from nstjax.report import check_report, contact_sheet

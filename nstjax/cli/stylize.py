@@ -14,8 +14,8 @@ from nstjax.assets import (
     find_painting,
     sample_path,
 )
+from nstjax.cli.exits import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
 from nstjax.cli.finished import find_begun
-from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
 from nstjax.cli.outputs import (
     Outputs,
     output_paths,

@@ -10,7 +10,7 @@ import jax
 import nstjax
 from nstjax.assets import PAINTINGS, find_painting
 from nstjax.cli.dry_run import dry_run, stand_in
-from nstjax.cli.main import message_of
+from nstjax.cli.exits import message_of
 from nstjax.cli.settings_options import add_settings, given_settings, print_recipes
 from nstjax.cli.style_image import load_style_image
 from nstjax.cli.training_run import Job, train_style

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 from tqdm import tqdm
 
+from nstjax.cli.exits import BAD_INPUT, DONE, INTERRUPTED, fail
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
-from nstjax.cli.main import BAD_INPUT, DONE, INTERRUPTED, fail
 from nstjax.errors import NstjaxError
 from nstjax.fast import Dataset, TrainingProgress, TrainingRecipe, TrainingResult, train
 from nstjax.fast.checkpoints import saved_steps
