@@ -42,8 +42,8 @@ class Outputs:
     resume: bool = False
     snapshot_every: float = 0.0
 
-    def snapshot(self, step: int) -> Path:
-        """Returns where the picture after a step goes: beside the final one."""
+    def kept_path(self, step: int) -> Path:
+        """Returns where the picture after a step is kept: beside the final one."""
         return self.picture.with_stem(f"{self.picture.stem}-step{step:05d}")
 
 
@@ -66,20 +66,21 @@ def output_paths(
         contents: the photographs.
         styles: the paintings.
         bits: per channel, which the format must be able to hold.
-        other_inputs: further files that must not be overwritten.
+        other_inputs: further files that are read.
 
     Returns:
-        A path for each of `contents`, all different and none of them an input.
+        A path for each of `contents`. In a folder they are all different, and none is an input;
+        for a file that was named see `nstjax.cli.apart.check_apart`.
 
     Raises:
-        NstjaxError: if a path cannot be written, is an input, or is one file for several pictures.
+        NstjaxError: if a path cannot be written, or is one file for several pictures.
     """
-    inputs = {os.path.realpath(path) for path in (*contents, *styles, *other_inputs)}
     if output is None:
         return _free([default_path(content, styles) for content in contents], _is_taken, bits)
     folder = Path(output)
     if _is_folder(output):
         names = [_in_folder(output, content) for content in contents]
+        inputs = {os.path.realpath(path) for path in (*contents, *styles, *other_inputs)}
         return _free(names, lambda path: os.path.realpath(path) in inputs, bits)
     if len(contents) > 1:
         raise NstjaxError(
@@ -91,8 +92,6 @@ def output_paths(
             f"--output {output} is no folder and has no suffix: name a file, as in "
             f"{output}{_SUFFIX}, or a folder to be made, as in {output}/"
         )
-    if os.path.realpath(output) in inputs:
-        raise NstjaxError(f"--output {output} would overwrite an input: choose another name")
     return [_checked(folder, bits)]
 
 
@@ -144,9 +143,7 @@ def default_path(content: Path | str, styles: Sequence[str]) -> Path:
     return Path(f"{shortened('-'.join(stems), _LONGEST)}{_SUFFIX}")
 
 
-def replay_path(
-    picture: Path, output: str | None, inputs: Iterable[str | None], *, bits: int
-) -> Path:
+def replay_path(picture: Path, output: str | None, *, bits: int) -> Path:
     """Decides where a picture goes that is made again.
 
     Without `output`, into the current folder, as PICTURE-replay.SUFFIX, numbered if that exists.
@@ -154,23 +151,17 @@ def replay_path(
     Args:
         picture: the one to be made again.
         output: a file, or a folder: one that exists, or a name that ends in a separator.
-        inputs: files that must not be overwritten.
         bits: per channel, which the format must be able to hold.
 
     Returns:
         The path.
 
     Raises:
-        NstjaxError: if it cannot be written, or is the picture or an input.
+        NstjaxError: if it cannot be written.
     """
     name = f"{shortened(picture.stem, _LONGEST)}-replay{picture.suffix}"
     if output is None or _is_folder(output):
         return _free([Path(output or "") / name], os.path.exists, bits)[0]
-    taken = {os.path.realpath(path) for path in (picture, *inputs) if path is not None}
-    if os.path.realpath(output) in taken:
-        raise NstjaxError(
-            f"--output {output} would overwrite the picture or an input: choose another name"
-        )
     return _checked(Path(output), bits)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nstjax.cli.apart import check_apart
 from nstjax.cli.exits import BAD_INPUT, DONE, INTERRUPTED, fail
 from nstjax.cli.outputs import Outputs, replay_path
 from nstjax.cli.recorded import (
@@ -69,10 +70,13 @@ def run(options: argparse.Namespace) -> int:
     recorded = read_recorded(Path(options.picture))
     inputs = _find_inputs(recorded, options)
     bits = 16 if recorded.settings.get("bits") == 16 else 8
-    taken = [found.source for found in inputs.values()]
-    path = replay_path(recorded.path, options.output, [*taken, options.vgg_weights], bits=bits)
+    path = replay_path(recorded.path, options.output, bits=bits)
+    outputs = Outputs(picture=path, bits=bits)
+    weights = [] if options.vgg_weights is None else [options.vgg_weights]
+    read = [recorded.path, *(found.source for found in inputs.values()), *weights]
+    check_apart([outputs], read)
     paint = _paint_pixels if recorded.recipe is not None else _paint_fast
-    ended = paint(recorded, inputs, options, Outputs(picture=path, bits=bits))
+    ended = paint(recorded, inputs, options, outputs)
     if ended.interrupted:
         return fail(f"interrupted: {ended.interrupted}", INTERRUPTED)
     if ended.problem:

@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from nstjax.cli.finished import find_finished
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
 from nstjax.cli.outputs import Outputs, resume_file, set_aside
 from nstjax.cli.written import save, summary, tiles_of, write_others
@@ -60,7 +59,6 @@ def stylize_one(
     weights: Weights,
     outputs: Outputs,
     *,
-    before: Sequence[Outputs] = (),
     quiet: bool,
     last_step: int | None = None,
     kept: bool = False,
@@ -72,7 +70,6 @@ def stylize_one(
         recipe: the settings.
         weights: of the loss network.
         outputs: what to write where.
-        before: what runs before may have written: where one made this very picture, none is made.
         quiet: whether to show nothing.
         last_step: the step after which the run ends early; None for none.
         kept: whether to save the picture as `Outputs.save_every` does: as it is after the last
@@ -86,16 +83,10 @@ def stylize_one(
     """
     photograph = sources.content
 
-    def settings(recipe: Recipe, step: int, *, complete: bool = False) -> dict[str, Any]:
-        return run_settings(recipe, weights, sources, step, complete=complete)
+    def settings(recipe: Recipe, step: int) -> dict[str, Any]:
+        return run_settings(recipe, weights, sources, step, complete=False)
 
     snapshot = resume_file(outputs.picture)
-    if before:
-        whole = settings(recipe, recipe.steps, complete=True)
-        if (found := find_finished(before, whole, outputs.bits)) is not None:
-            if not quiet:
-                print(f"{found}: made before, of the same pictures with the same settings")
-            return Ended()
     _check_outputs(outputs, *stages_of(recipe, *sources.shapes)[-1].content)
     tell = _silent if quiet else _tell
     with stop_on_interrupt() as interrupt, _bar(photograph.name, quiet) as bar:
@@ -193,7 +184,7 @@ class _Monitor:
     outputs: Outputs
     bar: tqdm
     interrupt: Interrupt
-    settings: Callable[..., dict[str, Any]]  # of the picture after a step, by recipe and step
+    settings: Callable[[Recipe, int], dict[str, Any]]  # of the picture after a step
     tell: Callable[[str], object]
     last_step: int | None = None
     steps: int = 0
@@ -246,7 +237,7 @@ class _Monitor:
         if every and progress.step and progress.step % every == 0:
             try:
                 settings = self.settings(progress.recipe, progress.step) | _KEPT
-                path = self.outputs.snapshot(progress.step)
+                path = self.outputs.kept_path(progress.step)
                 save_image(path, progress.image, settings=settings)
             except NstjaxError as error:  # the run is worth more than a snapshot
                 _tell(f"{error}; going on")

@@ -3,7 +3,7 @@
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nstjax
@@ -14,8 +14,9 @@ from nstjax.assets import (
     find_painting,
     sample_path,
 )
+from nstjax.cli.apart import check_apart
 from nstjax.cli.exits import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
-from nstjax.cli.finished import find_begun
+from nstjax.cli.finished import find_begun, find_finished
 from nstjax.cli.outputs import (
     Outputs,
     output_paths,
@@ -28,7 +29,7 @@ from nstjax.cli.style_image import load_style_image
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.fast import load_style
 from nstjax.files import check_writable
-from nstjax.gatys import EVERY_S, load_sources
+from nstjax.gatys import EVERY_S, load_sources, run_settings
 from nstjax.images import find_images, is_url, load_image
 from nstjax.memory import parse_limit, parse_tile
 from nstjax.parse import parse_numbers
@@ -133,8 +134,9 @@ def run(options: argparse.Namespace) -> int:
         bits=options.bits,
         other_inputs=inputs,
     )
-    _check_apart(options, [*contents, *options.styles, *inputs, *paths])
-    paint = make_painter(options, several)
+    inputs += [*contents, *options.styles]
+    check_apart([_outputs_at(path, options, several) for path in paths], inputs)
+    paint = make_painter(options, several, inputs)
     return _paint_each(contents, paths, paint, failed, several)
 
 
@@ -169,45 +171,54 @@ def _paint_each(
     return BAD_INPUT if failed else DONE
 
 
-def _pixel_route(options: argparse.Namespace, several: bool) -> _Painter:
+def _outputs_at(path: Path, options: argparse.Namespace, several: bool) -> Outputs:
+    """What the run of one picture writes."""
+    return Outputs(
+        picture=path,
+        bits=options.bits,
+        save_every=options.save_every,
+        history=per_picture(options.history, path, several=several),
+        report=per_picture(options.report, path, several=several),
+        resume=bool(options.resume),
+        snapshot_every=EVERY_S if options.snapshot_every is None else options.snapshot_every,
+    )
+
+
+def _pixel_route(
+    options: argparse.Namespace, several: bool, inputs: Sequence[Path | str]
+) -> _Painter:
     """What paints a picture by optimisation."""
     recipe = recipe_from(options)
     styles = [load_image(_painting(style, quiet=options.quiet)) for style in options.styles]
     weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
-
-    def outputs_at(path: Path) -> Outputs:
-        return Outputs(
-            picture=path,
-            bits=options.bits,
-            save_every=options.save_every,
-            history=per_picture(options.history, path, several=several),
-            report=per_picture(options.report, path, several=several),
-            resume=bool(options.resume),
-            snapshot_every=EVERY_S if options.snapshot_every is None else options.snapshot_every,
-        )
+    written: list[Outputs] = []
 
     def paint(content: Path | str, path: Path) -> Ended:
         shares = _style_weights(options)
         sources = load_sources(recipe, content, styles, style_weights=shares)
-        before: list[Path] = []
         if options.resume:
             # Photographs of one name have pictures of one name: a run is known by its snapshot.
-            before = painted_before(options.output, content, options.styles)
-            own, refused = find_begun(before, recipe, weights, sources)
-            if own is not None:
-                before = []
+            names = painted_before(options.output, content, options.styles)
+            own, refused = find_begun(names, recipe, weights, sources)
+            if own is None:
+                before = [_outputs_at(name, options, several) for name in names]
+                settings = run_settings(recipe, weights, sources, recipe.steps, complete=True)
+                found = find_finished(before, settings, options.bits)
+                if found is not None:
+                    _say_finished(found, quiet=options.quiet)
+                    return Ended()
             path = own or refused or path  # of what is refused, `stylize` says why
-            _check_apart(options, [path])
-        return stylize_one(
-            sources,
-            recipe,
-            weights,
-            outputs_at(path),
-            before=[outputs_at(name) for name in before],
-            quiet=options.quiet,
-        )
+        outputs = _outputs_at(path, options, several)
+        check_apart([*written, outputs], inputs)
+        written.append(outputs)
+        return stylize_one(sources, recipe, weights, outputs, quiet=options.quiet)
 
     return paint
+
+
+def _say_finished(picture: Path, *, quiet: bool) -> None:
+    if not quiet:
+        print(f"{picture}: made before, of the same pictures with the same settings")
 
 
 def _painting(style: str, *, quiet: bool) -> str:
@@ -222,7 +233,9 @@ def _style_weights(options: argparse.Namespace) -> list[float]:
     return checked_style_weights(len(options.styles or [DEFAULT_STYLE]), given)
 
 
-def _fast_route(options: argparse.Namespace, several: bool) -> _Painter:
+def _fast_route(
+    options: argparse.Namespace, several: bool, inputs: Sequence[Path | str]
+) -> _Painter:
     """What paints a picture in one pass."""
     others = ("recipe", "save_every", "history", "report", "vgg_weights")
     others += ("resume", "snapshot_every", "style_weights")
@@ -307,18 +320,6 @@ def _check(options: argparse.Namespace) -> None:
         check_writable(Path(options.history))
     if options.report is not None:
         check_report(options.report)
-
-
-def _check_apart(options: argparse.Namespace, others: list[Path | str]) -> None:
-    """Raises an error for people if the history or the report is a file that has another use."""
-    taken = {os.path.realpath(path) for path in others}
-    for option in ("history", "report"):
-        path = getattr(options, option)
-        if path is not None and os.path.realpath(path) in taken:
-            raise NstjaxError(
-                f"--{option} {path} would overwrite an input or another output: choose another name"
-            )
-        taken |= set() if path is None else {os.path.realpath(path)}
 
 
 def _expand(entries: list[str]) -> tuple[list[Path | str], list[str]]:
