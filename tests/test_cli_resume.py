@@ -1,5 +1,6 @@
 """`nstjax stylize --resume`: what is left of a run that was killed, and what becomes of it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -329,6 +330,47 @@ def test_what_cannot_be_set_aside_stops_the_run(folder, capsys, monkeypatch):
     expect_failure(capsys, code, "cannot rename o.png.resume", "Permission denied", "--output")
     assert SNAPSHOT.read_bytes() == b"another's"
     assert not Path("o.png").exists()
+
+
+def refuse_to_write(monkeypatch, *names: str) -> None:
+    """Lets no file of these names be written in the current folder."""
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name in names:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+
+
+@pytest.mark.parametrize("refused", ["o.png", "h.jsonl", "r.svg"])
+def test_a_snapshot_stays_until_all_is_written(folder, capsys, monkeypatch, refused):
+    """And what can be written is, whatever else cannot."""
+    asked = [*ANEW, "--history", "h.jsonl", "--report", "r.svg", "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(folder))
+        refuse_to_write(patch, refused)
+        code = main(["stylize", *asked])
+    said = "the picture is in", "the same command with --resume does only the end again"
+    expect_failure(capsys, code, f"cannot write {refused} (No space left on device)", *said)
+    names = {"o.png", "h.jsonl", "r.svg"}
+    assert {name for name in names if Path(name).exists()} == names - {refused}
+    assert SNAPSHOT.exists()
+    assert main(["stylize", *asked[:-1], "--resume"]) == 0
+    told = capsys.readouterr()
+    assert "going on from step" in told.err
+    assert "150 steps" in told.out
+    assert {name for name in names if Path(name).exists()} == names
+    assert not SNAPSHOT.exists()
+
+
+def test_what_goes_wrong_after_an_interruption_is_told(folder, capsys, monkeypatch):
+    refuse_to_write(monkeypatch, "h.jsonl")
+    stopped_at_step_20(monkeypatch, *ANEW, "--history", "h.jsonl", "--quiet")
+    (last,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert last.startswith("nstjax: interrupted: the picture after 20 of 150 steps is in o.png")
+    assert "cannot write h.jsonl" in last
 
 
 def test_what_writes_no_snapshot_leaves_anothers(folder):

@@ -38,7 +38,8 @@ from nstjax.structure import TERMS
 from nstjax.vgg import Weights
 
 _KEPT = {"kept": True, "complete": False}  # in the settings of a picture of `Outputs.save_every`
-_REPORT_SNAPSHOTS = (0.02, 0.1, 0.3, 0.6)  # shares of the steps; most happens early
+# When a picture is kept for the report: shares of the steps, as most happens early.
+_REPORT_SHARES = (0.02, 0.1, 0.3, 0.6)
 
 
 class Ended(NamedTuple):
@@ -229,7 +230,7 @@ class _Monitor:
     def _keep(self, progress: Progress) -> None:
         # Of what a run before this one has done there are no pictures.
         begun, done = (step / max(1, self.steps) for step in (self.resumed_at, progress.step))
-        wanted = [share for share in _REPORT_SNAPSHOTS if share > begun or not begun]
+        wanted = [share for share in _REPORT_SHARES if share > begun or not begun]
         wanted = wanted[len(self.kept) :] if self.outputs.report else []
         if wanted and done >= wanted[0]:
             self.kept.append((progress.step, progress.image))
@@ -239,26 +240,32 @@ class _Monitor:
                 settings = self.settings(progress.recipe, progress.step) | _KEPT
                 path = self.outputs.kept_path(progress.step)
                 save_image(path, progress.image, settings=settings)
-            except NstjaxError as error:  # the run is worth more than a snapshot
+            except NstjaxError as error:  # the run is worth more than a picture of its way
                 _tell(f"{error}; going on")
 
 
 def _write(monitor: _Monitor, sources: Sources, result: StylizeResult) -> tuple[Path, list[str]]:
-    """Saves the picture, removes the run's snapshot, and writes all else that was asked for.
+    """Saves the picture and all else that was asked for, then removes the run's snapshot.
+
+    The snapshot stays if anything could not be written: then --resume redoes only the end.
 
     Returns where the picture is, and what went wrong.
     """
     outputs = monitor.outputs
-    saved, incomplete = save(result, outputs.picture, outputs.bits)
-    # Where the run neither wrote one nor went on from one, it is another's.
+    snapshot = resume_file(outputs.picture)
+    # A run that neither wrote a snapshot nor went on from one leaves that of another run alone.
     own = outputs.resume or outputs.snapshot_every
-    if own and not monitor.interrupt.requested:
-        with suppress(OSError):
-            resume_file(outputs.picture).unlink(missing_ok=True)
-    pictures = monitor.kept, monitor.resumed_at
-    others = write_others(outputs, sources, *pictures, result, saved)
+    saved, elsewhere = save(result, outputs.picture, outputs.bits)
+    others = write_others(outputs, sources, monitor.kept, monitor.resumed_at, result)
+    others += [f"the picture is in {saved}"] if others and not elsewhere else []
+    if own and not monitor.interrupt.requested and snapshot.exists():
+        if elsewhere or others:
+            others.append("the same command with --resume does only the end again")
+        else:
+            with suppress(OSError):
+                snapshot.unlink()
     diverged = _divergence(sources.content.name, result, saved)
-    return saved, [problem for problem in (incomplete, diverged, *others) if problem]
+    return saved, [problem for problem in (elsewhere, diverged, *others) if problem]
 
 
 def _divergence(name: str, result: StylizeResult, saved: Path) -> str:

@@ -161,7 +161,8 @@ def _paint_each(
             fail(message)
             continue
         if ended.interrupted:
-            return fail(f"interrupted: {ended.interrupted}", INTERRUPTED)
+            told = f"interrupted: {ended.interrupted}"
+            return fail("; ".join(filter(None, (told, ended.problem))), INTERRUPTED)
         if ended.problem:
             failed.append(str(content))
             fail(ended.problem)

@@ -46,32 +46,34 @@ def save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
 def write_others(
     outputs: Outputs,
     sources: Sources,
-    snapshots: list[tuple[int, np.ndarray]],
+    pictures: list[tuple[int, np.ndarray]],
     resumed_at: int,
     result: StylizeResult,
-    saved: Path,
 ) -> list[str]:
-    """Writes what was asked for beside the picture.
+    """Writes the history and the report, as far as they were asked for and can be written.
 
     Args:
-        outputs: what and where.
-        sources: the pictures that it is made of.
-        snapshots: the step and the picture then, for the report.
-        resumed_at: the step that the run went on from, before which there are none; 0 as a rule.
+        outputs: what to write where.
+        sources: the pictures that the run was given.
+        pictures: for the report: steps, each with the picture after it.
+        resumed_at: the step that the run went on from, before which there are no pictures; 0 for
+            a run from the beginning.
         result: of the run.
-        saved: where the picture is.
 
     Returns:
-        What went wrong.
+        What went wrong: a message for each file that could not be written.
     """
-    try:
-        if outputs.history:
-            write_whole(outputs.history, _json_lines(result.history))
-        if outputs.report:
-            _save_report(outputs.report, sources, snapshots, resumed_at, result)
-    except NstjaxError as error:  # the picture is made, whatever becomes of these
-        return [f"{error}; the picture is in {saved}"]
-    return []
+    problems = []
+    for path, write in (
+        (outputs.history, lambda path: write_whole(path, _json_lines(result.history))),
+        (outputs.report, lambda path: _save_report(path, sources, pictures, resumed_at, result)),
+    ):
+        try:
+            if path is not None:
+                write(path)
+        except NstjaxError as error:  # the picture is saved, and the other file may well be
+            problems.append(str(error))
+    return problems
 
 
 def _json_lines(history: History) -> bytes:
@@ -83,7 +85,7 @@ def _json_lines(history: History) -> bytes:
 def _save_report(
     path: Path,
     sources: Sources,
-    snapshots: list[tuple[int, np.ndarray]],
+    pictures: list[tuple[int, np.ndarray]],
     resumed_at: int,
     result: StylizeResult,
 ) -> None:
@@ -94,7 +96,7 @@ def _save_report(
         path,
         content=resize_image(sources.content.pixels, height, width),
         styles=[style.pixels for style in sources.styles],
-        snapshots=snapshots,
+        snapshots=pictures,
         result=result.image,
         history=result.history,
         title=f"{title}, resumed at step {resumed_at}" if resumed_at else title,
