@@ -12,6 +12,7 @@ import pytest
 from commands import SHALLOW, expect_failure, picture
 from PIL import Image
 
+import nstjax.cli.run
 import nstjax.cli.stylize
 from nstjax.cli import main
 from nstjax.cli.outputs import default_path
@@ -78,6 +79,41 @@ def test_the_default_name_never_overwrites(folder):
         assert stylize("photo.jpg", "--style", "painting.png", "--steps", "1") == 0
     assert Path("photo-painting.png").exists()
     assert Path("photo-painting-2.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("route", "style", "few"),
+    [
+        ("stylize", "painting.png", ["--steps", "1", *SHALLOW]),
+        ("stylize_fast", "starry", ["--size", "32"]),
+    ],
+)
+def test_runs_at_the_same_time_take_different_names(folder, monkeypatch, route, style, few):
+    """A second run begins while the first computes, and ends before it."""
+    arguments = ["stylize", "photo.jpg", "--style", style, *few, "--quiet"]
+    first, second = (Path(f"photo-{Path(style).stem}{number}.png") for number in ("", "-2"))
+    compute, during = getattr(nstjax.cli.run, route), []
+
+    def both(*inputs, **settings):
+        monkeypatch.setattr(f"nstjax.cli.run.{route}", compute)
+        assert main(arguments) == 0
+        during.extend([first.read_bytes(), second.read_bytes()])
+        return compute(*inputs, **settings)
+
+    monkeypatch.setattr(f"nstjax.cli.run.{route}", both)
+    assert main(arguments) == 0
+    assert during[0] == b""  # it holds the name
+    assert read_settings(first) is not None
+    assert second.read_bytes() == during[1]
+
+
+def test_a_run_that_fails_gives_its_name_back(folder, monkeypatch):
+    def fail(*_inputs, **_settings):
+        raise MemoryError
+
+    monkeypatch.setattr("nstjax.cli.run.stylize", fail)
+    assert stylize("photo.jpg", "--style", "painting.png") == 2
+    assert {path.name for path in folder.iterdir()} == {"photo.jpg", "painting.png"}
 
 
 def test_an_asked_for_size_is_met_exactly(folder):

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -76,7 +77,7 @@ def output_paths(
         NstjaxError: if a path cannot be written, or is one file for several pictures.
     """
     if output is None:
-        return _free([default_path(content, styles) for content in contents], _is_taken, bits)
+        return _free([default_path(content, styles) for content in contents], is_taken, bits)
     folder = Path(output)
     if _is_folder(output):
         names = [_in_folder(output, content) for content in contents]
@@ -107,8 +108,8 @@ def painted_before(output: str | None, content: Path | str, styles: Sequence[str
         Pictures: those of its name, which another photograph may have, too.
     """
     if output is None:
-        return _numbered(default_path(content, styles))
-    return _numbered(_in_folder(output, content)) if _is_folder(output) else [Path(output)]
+        return _there(default_path(content, styles))
+    return _there(_in_folder(output, content)) if _is_folder(output) else [Path(output)]
 
 
 def _is_folder(output: str) -> bool:
@@ -119,7 +120,7 @@ def _in_folder(output: str, content: Path | str) -> Path:
     return Path(output) / f"{shortened(_stem(content), _LONGEST)}{_SUFFIX}"
 
 
-def _numbered(path: Path) -> list[Path]:
+def _there(path: Path) -> list[Path]:
     """Lists the pictures of a name that are there or were begun, by their numbers."""
     pattern = (
         rf"({re.escape(path.stem)}(?:-([0-9]+))?{re.escape(path.suffix)})(?:{re.escape(_RESUME)})?"
@@ -132,8 +133,15 @@ def _numbered(path: Path) -> list[Path]:
     return [path.with_name(name) for _, name in sorted(found)]
 
 
-def _is_taken(path: Path) -> bool:
-    """Whether there is such a picture, or a run that makes one can be resumed."""
+def numbered(name: Path) -> Iterator[Path]:
+    """Yields a name, and then the name with the numbers from 2 on."""
+    yield name
+    for number in count(2):
+        yield name.with_stem(f"{name.stem}-{number}")
+
+
+def is_taken(path: Path) -> bool:
+    """Returns whether there is such a picture, or a run that makes one can be resumed."""
     return os.path.exists(path) or os.path.exists(resume_file(path))
 
 
@@ -231,9 +239,6 @@ def _free(names: list[Path], taken: Callable[[Path], bool], bits: int) -> list[P
     """Numbers the names that are taken or given twice."""
     free: list[Path] = []
     for name in names:
-        path, number = name, 1
-        while path in free or taken(path):
-            number += 1
-            path = name.with_stem(f"{name.stem}-{number}")
+        path = next(path for path in numbered(name) if path not in free and not taken(path))
         free.append(_checked(path, bits))
     return free

@@ -19,10 +19,12 @@ from nstjax.cli.exits import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
 from nstjax.cli.finished import find_begun, find_finished
 from nstjax.cli.outputs import (
     Outputs,
+    default_path,
     output_paths,
     painted_before,
     per_picture,
 )
+from nstjax.cli.reserved import reserved
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.cli.settings_options import add_settings, given_settings, print_recipes
 from nstjax.cli.style_image import load_style_image
@@ -197,6 +199,7 @@ def _pixel_route(
     def paint(content: Path | str, path: Path) -> Ended:
         shares = _style_weights(options)
         sources = load_sources(recipe, content, styles, style_weights=shares)
+        name = _unchosen(content, options)
         if options.resume:
             # Photographs of one name have pictures of one name: a run is known by its snapshot.
             names = painted_before(options.output, content, options.styles)
@@ -208,13 +211,20 @@ def _pixel_route(
                 if found is not None:
                     _say_finished(found, quiet=options.quiet)
                     return Ended()
-            path = own or refused or path  # of what is refused, `stylize` says why
-        outputs = _outputs_at(path, options, several)
-        check_apart([*written, outputs], inputs)
-        written.append(outputs)
-        return stylize_one(sources, recipe, weights, outputs, quiet=options.quiet)
+            if begun := own or refused:  # of what is refused, `stylize` says why
+                path, name = begun, None
+        with reserved(path, name) as held:
+            outputs = _outputs_at(held, options, several)
+            check_apart([*written, outputs], inputs)
+            written.append(outputs)
+            return stylize_one(sources, recipe, weights, outputs, quiet=options.quiet)
 
     return paint
+
+
+def _unchosen(content: Path | str, options: argparse.Namespace) -> Path | None:
+    """The name of a picture that has no `--output`."""
+    return default_path(content, options.styles) if options.output is None else None
 
 
 def _say_finished(picture: Path, *, quiet: bool) -> None:
@@ -260,7 +270,9 @@ def _fast_route(
     parse_limit(options.memory_limit)
 
     def paint(content: Path | str, path: Path) -> Ended:
-        return paint_one(content, trained, path, settings, bits=options.bits, quiet=options.quiet)
+        with reserved(path, _unchosen(content, options)) as held:
+            bits, quiet = options.bits, options.quiet
+            return paint_one(content, trained, held, settings, bits=bits, quiet=quiet)
 
     return paint
 
