@@ -195,6 +195,15 @@ def test_a_bad_picture_does_not_stop_the_others(folder, capsys):
     assert all(name in lines[-1] for name in ("missing.jpg", "empty.jpg", "text.jpg"))
 
 
+def test_each_entry_counts_however_often_it_is_given(folder, capsys):
+    Path("text.jpg").write_text("not a picture")
+    entries = ["missing.jpg", "missing.jpg", "text.jpg", "text.jpg", "photo.jpg", "photo.jpg"]
+    assert stylize(*entries, "--style", "painting.png", "--steps", "1", "--output", "out/") == 2
+    assert {path.name for path in Path("out").iterdir()} == {"photo.png", "photo-2.png"}
+    summary = capsys.readouterr().err.strip().splitlines()[-1]
+    assert summary == "nstjax: 2 of 6 pictures done; failed: missing.jpg, text.jpg"
+
+
 def test_pictures_may_stand_anywhere(folder):
     picture("b.jpg", 32, 32)
     options = ["--style", "painting.png", "--steps", "1", "--output", "out/"]

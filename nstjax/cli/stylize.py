@@ -153,6 +153,7 @@ def _paint_each(
     failed: list[str],
     several: bool,
 ) -> int:
+    total = len(contents) + len(failed)
     for content, path in zip(contents, paths, strict=True):
         try:
             ended = paint(content, path)
@@ -169,8 +170,8 @@ def _paint_each(
             failed.append(str(content))
             fail(ended.problem)
     if failed and several:
-        total = len(set(map(str, contents)) | set(failed))
-        fail(f"{total - len(failed)} of {total} pictures done; failed: {', '.join(failed)}")
+        names = ", ".join(dict.fromkeys(failed))
+        fail(f"{total - len(failed)} of {total} pictures done; failed: {names}")
     return BAD_INPUT if failed else DONE
 
 
