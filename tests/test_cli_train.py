@@ -117,7 +117,7 @@ def log_of(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_training_that_is_stopped_saves_first(folder, capsys, monkeypatch):
+def test_a_training_that_is_stopped_saves_first(folder, capfd, monkeypatch):
     run = folder / "runs" / "mine"
 
     def contact_sheet(*arguments, **options):
@@ -126,7 +126,7 @@ def test_a_training_that_is_stopped_saves_first(folder, capsys, monkeypatch):
 
     monkeypatch.setattr("nstjax.cli.training_run.contact_sheet", contact_sheet)
     assert main(["train", *SMALL, "--steps", "1000000"]) == 130
-    err = capsys.readouterr().err
+    err = capfd.readouterr().err
     done = log_of(run)[-1]["step"]
     assert 4 <= done < 10
     assert "stopping after this step; once more to stop at once" in err
@@ -142,9 +142,9 @@ def test_a_training_that_is_stopped_saves_first(folder, capsys, monkeypatch):
 
     steps = ["--steps", str(done)]
     assert main(["train", *SMALL, *steps]) == 0
-    assert f"has had its {done} steps already" in capsys.readouterr().out
+    assert f"has had its {done} steps already" in capfd.readouterr().out
     code = main(["train", *SMALL, *steps, "--style-weight", "7"])
-    expect_failure(capsys, code, "style_weight", "--allow-change style_weight")
+    expect_failure(capfd, code, "style_weight", "--allow-change style_weight")
 
 
 def test_a_training_that_goes_on_to_its_end(calls, capsys):
@@ -313,19 +313,31 @@ def test_the_second_interrupt_stops_at_once(calls, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_a_request(number, capsys):
+def test_the_first_signal_is_a_request(number, capfd):
     before = signal.getsignal(number)
     with stop_on_interrupt() as interrupt:
         assert not interrupt.requested
         os.kill(os.getpid(), number)
         assert interrupt.requested
         assert signal.getsignal(number) is before
-    assert "once more to stop at once" in capsys.readouterr().err
+    assert "once more to stop at once" in capfd.readouterr().err
     with stop_on_interrupt(quiet=True) as interrupt:
         os.kill(os.getpid(), number)
     assert interrupt.requested
     assert signal.getsignal(number) is before
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
+
+
+def test_a_signal_whose_answer_nobody_reads_is_a_request(monkeypatch):
+    def write(*_: object) -> int:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr.write", write)
+        patch.setattr("os.write", write)
+        with stop_on_interrupt() as interrupt:
+            signal.raise_signal(signal.SIGINT)
+    assert interrupt.requested
 
 
 def test_too_little_memory(calls, capsys):

@@ -1,9 +1,10 @@
 """Ctrl-C and SIGTERM as requests to stop where it is best."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -25,7 +26,7 @@ def stop_on_interrupt(*, quiet: bool = False) -> Iterator[Interrupt]:
         quiet: whether to say nothing.
 
     Yields:
-        What tells whether there was one.
+        Whether there was one, to be asked after each step.
     """
     interrupt = Interrupt()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -37,8 +38,10 @@ def stop_on_interrupt(*, quiet: bool = False) -> Iterator[Interrupt]:
     def request(number: int, frame: FrameType | None) -> None:
         interrupt.requested = True
         restore()
-        if not quiet:
-            print("\nstopping after this step; once more to stop at once", file=sys.stderr)
+        if not quiet and sys.stderr is not None:
+            # Not by print, which must not interrupt itself and would end the run then.
+            with suppress(OSError):
+                os.write(2, b"\nstopping after this step; once more to stop at once\n")
 
     for number in _SIGNALS:
         signal.signal(number, request)
