@@ -103,12 +103,17 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         NstjaxError: the system refuses, a full disk included.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, temporary.open("xb") as stream:
+        with contextlib.ExitStack() as opened:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = opened.enter_context(replacing(path))
+                stream = opened.enter_context(temporary.open("xb"))
+            except ValueError as error:  # a null character in the path
+                raise _not_writable(path, error) from error
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+    except OSError as error:
         raise _not_writable(path, error) from error
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nstjax.errors import NstjaxError
-from nstjax.files import shortened
+from nstjax.files import shortened, writing
 from nstjax.images import check_output, save_image
 
 PIXELS = np.zeros((1, 2, 2, 3), np.float32)
@@ -39,6 +39,24 @@ def test_interruption_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         save_image(path, PIXELS)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write_and_raise(path, error):
+    with writing(path) as stream:
+        stream.write(b"new")
+        raise error
+
+
+def test_an_error_of_what_is_written_is_passed_on(tmp_path):
+    """It is no fault of the file, which stays as it was."""
+    path = tmp_path / "out.png"
+    path.write_bytes(b"old")
+    for error in (NstjaxError("of the caller"), ValueError("a bug")):
+        with pytest.raises(ValueError, match=f"^{error}$") as caught:
+            write_and_raise(path, error)
+        assert caught.value is error
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -7,8 +7,7 @@ everything else. Its checksums tell when it is damaged.
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,10 +182,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     Raises:
         NstjaxError: if it cannot be read, or is damaged or something else.
     """
-    with _reading(path) as (about, file):
-        arrays = [file[f"state-{i}"] for i in range(len(file.files) - 1)]
-        told = ("identity", *(name for name in Snapshot._fields if name != "state"))
-        return {name: about[name] for name in told}, arrays
+    return _read(path, with_arrays=True)
 
 
 def read_identity(path: Path) -> dict[str, Any] | None:
@@ -196,29 +192,31 @@ def read_identity(path: Path) -> dict[str, Any] | None:
         path: the file.
 
     Returns:
-        As `identity_of`; None where there is no file.
+        As `identity_of`; None if there is no file.
 
     Raises:
         NstjaxError: if it cannot be read, or is damaged or something else.
     """
     if not path.exists():
         return None
-    with _reading(path) as (about, _):
-        return about["identity"]
+    about, _ = _read(path, with_arrays=False)
+    return about["identity"]
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """What a snapshot says of itself, and the archive. All that goes wrong is the file's fault."""
+def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
     try:
+        # Nothing but the file is at work here: a damaged archive may raise any exception.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             about = json.loads(file["about"].item())
             if about["format"] != _FORMAT:
                 raise ValueError(about["format"])
-            yield about, file
+            told = ("identity", *(name for name in Snapshot._fields if name != "state"))
+            about = {name: about[name] for name in told}
+            count = len(file.files) - 1 if with_arrays else 0
+            return about, [file[f"state-{i}"] for i in range(count)]
     except MemoryError:
         raise
-    except Exception as error:  # of which a damaged archive may raise any
+    except Exception as error:
         reason = getattr(error, "strerror", None) or "it is damaged, or of another version"
         raise NstjaxError(
             f"{path} cannot be read as a snapshot ({reason}): remove it, or leave out --resume, to "
