@@ -3,21 +3,30 @@
 import dataclasses
 import math
 import numbers
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import field
 from typing import Any, get_args
 
+import numpy as np
+
 from nstjax.errors import NstjaxError, unknown_choice
 
 _REQUIRED = dataclasses.MISSING
-TINY = 1e-30
-"""The least of what must be greater than 0."""
 # What a value may be, given its field's annotation: NumPy's numbers too, which become Python's.
 _KINDS = {
+    bool: (bool | np.bool_, "True or False"),
     int: (numbers.Integral, "a whole number"),
     float: (numbers.Real, "a number"),
     str: (str, "text"),
 }
+_KEEPS: dict[str, Callable[[Any, Any], bool]] = {
+    "at least": operator.ge,
+    "greater than": operator.gt,
+    "at most": operator.le,
+    "less than": operator.lt,
+}
+_LEAST_FLOAT = float(np.finfo(np.float32).tiny)  # a smaller number is computed with as 0
 
 
 def setting(
@@ -25,25 +34,30 @@ def setting(
     *,
     help: str = "",
     choices: Iterable[str] = (),
-    least: int | float = -math.inf,
-    most: int | float = math.inf,
+    least: int | float | None = None,
+    most: int | float | None = None,
+    above: int | float | None = None,
+    below: int | float | None = None,
     check: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Declares a field with what it accepts; the command line offers it if it has a help text.
 
     Args:
-        default: its value where none is given; without one it is required.
+        default: its value if none is given; without one it is required.
         help: what the command line says of it.
         choices: the accepted values.
         least: the least accepted value.
         most: the greatest.
+        above: what a value must be greater than, also in float32.
+        below: what it must be less than, also in float32.
         check: in place of these, turns a value into what is kept, or raises an error.
 
     Returns:
-        The field, whose annotation names its kind: int, float, str, or one of them or None.
+        The field, whose annotation names its kind: bool, int, float, str, or one of them or None.
     """
-    metadata = {"help": help, "choices": tuple(choices), "least": least, "most": most}
-    metadata["check"] = check
+    bounds = {"at least": least, "greater than": above, "at most": most, "less than": below}
+    bounds = {words: bound for words, bound in bounds.items() if bound is not None}
+    metadata = {"help": help, "choices": tuple(choices), "bounds": bounds, "check": check}
     return field(default=default, metadata=metadata)
 
 
@@ -72,16 +86,35 @@ def _checked(declared: dataclasses.Field, given: Any) -> Any:
     if given is None and type(None) in types:
         return None
     for kind, (accepted_kind, description) in _KINDS.items():
-        if kind in types and not isinstance(value, accepted_kind):
-            raise NstjaxError(f"{words} is {value!r}: it must be {description}")
-        value = kind(value) if kind in types else value
+        if kind in types:
+            is_other = kind is not bool and isinstance(value, bool | np.bool_)  # Python's are ints
+            if is_other or not isinstance(value, accepted_kind):
+                raise NstjaxError(f"{words} is {value!r}: it must be {description}")
+            value = kind(value)
     if accepted["choices"] and value not in accepted["choices"]:
         raise unknown_choice(words, value, accepted["choices"])
-    least, most = accepted["least"], accepted["most"]
-    if least > -math.inf and not (least <= value <= most and math.isfinite(value)):
-        if most != math.inf:
-            bounds = f"{least} to {most}"
-        else:
-            bounds = "greater than 0" if least == TINY else f"at least {least}"
-        raise NstjaxError(f"{words} is {value}: it must be {bounds}")
+    _check_bounds(words, value, accepted["bounds"])
     return value
+
+
+def _check_bounds(words: str, value: Any, bounds: dict[str, int | float]) -> None:
+    if not bounds:
+        return
+    if not all(_KEEPS[name](value, bound) for name, bound in bounds.items()) or value == math.inf:
+        raise NstjaxError(f"{words} is {value}: it must be {_worded(bounds)}")
+    for name in bounds.keys() & {"greater than", "less than"}:
+        if not _KEEPS[name](_in_float32(value), bounds[name]):
+            raise NstjaxError(f"{words} is {value}: it must be {_worded(bounds)} in float32, too")
+
+
+def _in_float32(value: int | float) -> float:
+    """A number as the programs compute with it."""
+    with np.errstate(over="ignore"):
+        single = float(np.float32(value))
+    return single if abs(single) >= _LEAST_FLOAT else 0.0
+
+
+def _worded(bounds: dict[str, int | float]) -> str:
+    if bounds.keys() == {"at least", "at most"}:
+        return f"{bounds['at least']} to {bounds['at most']}"
+    return " and ".join(f"{words} {bound}" for words, bound in bounds.items())

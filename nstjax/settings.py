@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from nstjax.errors import NstjaxError, unknown_choice
-from nstjax.fields import TINY, check_settings, setting
+from nstjax.fields import check_settings, setting
 from nstjax.images import is_url
 from nstjax.losses import (
     CONTENT_REDUCTIONS,
@@ -57,13 +57,13 @@ class ObjectiveSettings:
     source: str
     network: str = setting("vgg19", help="the loss network", choices=CONVOLUTIONS)
     pooling: str = setting("max", help="the loss network's pooling", choices=POOLING)
-    rescale_filters: bool = False  # to a mean activation of 1 each, as in the paper
+    rescale_filters: bool = setting(False)  # to a mean activation of 1 each, as in the paper
     # Activations as of a network whose input has unit spread, which weights for torchvision's have.
-    unit_input: bool = False
+    unit_input: bool = setting(False)
     # What lies around the picture: the network's own zeros, or the picture's border.
     first_padding: str = setting("zeros", choices=FIRST_PADDINGS)
     # What white becomes before the Caffe mean is subtracted.
-    input_range: float = setting(255.0, least=TINY)
+    input_range: float = setting(255.0, above=0)
 
     content_layers: LayerWeights = setting(help="LAYER[:WEIGHT],… of the content loss")
     content_weight: float = setting(help="weight of the content loss", least=0)
@@ -81,7 +81,7 @@ class ObjectiveSettings:
     tv_weight: float = setting(0.0, help="weight of the total variation", least=0)
     tv_form: str = setting("sum", choices=TV_FORMS)
     # White, where the optimiser and the total variation see the picture.
-    pixel_range: float = setting(1.0, least=TINY)
+    pixel_range: float = setting(1.0, above=0)
 
     precision: str = setting("float32", help="what VGG computes in", choices=PRECISIONS)
     tile: str | int | None = setting(None, help=TILE_HELP, check=parse_tile)
@@ -134,21 +134,22 @@ class Recipe(ObjectiveSettings):
     noise_std: float | None = setting(None, least=0)
 
     optimizer: str = setting(help="the optimiser", choices=OPTIMIZERS)
-    learning_rate: float = setting(1.0, help="step size of adam and sgd", least=TINY)
-    beta1: float = setting(0.9, least=0, most=1 - 1e-9)
-    beta2: float = setting(0.999, least=0, most=1 - 1e-9)
+    learning_rate: float = setting(1.0, help="step size of adam and sgd", above=0)
+    beta1: float = setting(0.9, least=0, below=1)
+    beta2: float = setting(0.999, least=0, below=1)
     epsilon: float = setting(1e-8, least=0)
-    epsilon_inside: bool = False  # Keras and TensorFlow 1 add it before the bias correction
+    # Keras and TensorFlow 1 add epsilon before the bias correction.
+    epsilon_inside: bool = setting(False)
     # How the learning rate falls: by `decay_rate` per `decay_steps`, continuous; or also by half a
     # cosine, to 0 at the run's last step.
     decay: str = setting("exponential", choices=DECAYS)
-    decay_rate: float = setting(1.0, least=TINY, most=1)
+    decay_rate: float = setting(1.0, above=0, most=1)
     decay_steps: int = setting(1, least=1)
     # Pairs of steps that L-BFGS remembers; lbfgs fewer where memory is short.
     history_size: int = setting(10, least=1)
     # At most, on average, for lbfgs-b.
     evaluations_per_step: float = setting(20.0, least=1)
-    clip: bool = True  # to [0, 1] in each step; lbfgs-b always does
+    clip: bool = setting(True)  # to [0, 1] in each step; lbfgs-b always does
     tolerance: float = setting(
         0.0,
         help="stop when ten steps lower the objective by less than this share",
@@ -161,7 +162,7 @@ class Recipe(ObjectiveSettings):
         0.0,
         help="the result is a moving average of a size's pictures, which keeps this share a step",
         least=0,
-        most=1 - 1e-6,
+        below=1,
     )
 
     steps: int = setting(
@@ -173,7 +174,7 @@ class Recipe(ObjectiveSettings):
         least=1,
         most=MOST_PIXELS,
     )
-    upscale: bool = False  # whether `size` may enlarge the content picture
+    upscale: bool = setting(False)  # whether `size` may enlarge the content picture
     side: str = setting("longest", choices=SIDES)  # of content and style images, that `size` means
     # Sizes in units of the last one, which is `size`; steps in units of their sum, `steps`.
     schedule: Schedule = setting(
@@ -198,7 +199,7 @@ class Recipe(ObjectiveSettings):
     style_scale: float = setting(
         1.0, help="factor on the style image's size: strokes grow with it", least=0.05, most=20
     )
-    style_upscale: bool = True  # whether `size` and the rest may enlarge the style image
+    style_upscale: bool = setting(True)  # whether `size` and the rest may enlarge the style image
     # Its own aspect; stretched to the content's size; or its own, at the content's width.
     style_fit: str = setting("aspect", choices=STYLE_FITS)
 

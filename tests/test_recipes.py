@@ -306,6 +306,25 @@ def test_numbers_out_of_range(setting, value):
         override(get_recipe("tensorflow"), **{setting: value})
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("beta1", 0.999999999, "beta1 is 0.999999999: it must be at least 0 and less than 1 in fl"),
+        ("beta2", 1 - 1e-9, "less than 1 in float32, too"),
+        ("average", 1 - 1e-9, "less than 1 in float32, too"),
+        ("input_range", 1e-40, "input range is 1e-40: it must be greater than 0 in float32, too"),
+        ("decay_rate", 1e-300, "greater than 0 and at most 1 in float32, too"),
+        ("decay_rate", 0.0, "decay rate is 0.0: it must be greater than 0 and at most 1$"),
+    ],
+)
+def test_bounds_hold_in_what_the_programs_compute_in(setting, value, message):
+    with pytest.raises(NstjaxError, match=message):
+        override(get_recipe("tensorflow"), **{setting: value})
+    nearest = {"beta1": 1 - 2**-24, "beta2": 1 - 2**-24, "average": 1 - 2**-24}
+    value = nearest.get(setting, 1e-37)
+    assert getattr(override(get_recipe("tensorflow"), **{setting: value}), setting) == value
+
+
 @pytest.mark.parametrize("setting", ["content_layers", "style_layers"])
 @pytest.mark.parametrize(
     ("layers", "message"),
@@ -435,11 +454,37 @@ def test_init(tmp_path):
         check_init("nois")
 
 
+# In the tests annotations are checked, too, so that a value of a wrong kind comes to nothing else.
+FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
+FLAGS = {name for name, kind in get_type_hints(Recipe).items() if kind is bool}
+
+
 def test_numpys_numbers_become_pythons():
-    fields = {field.name: field for field in dataclasses.fields(Recipe)}
     checked = [
-        _checked(fields["steps"], np.int64(3)),
-        _checked(fields["style_size"], None),
-        _checked(fields["style_weight"], np.float32(0.5)),
+        _checked(FIELDS["steps"], np.int64(3)),
+        _checked(FIELDS["style_size"], None),
+        _checked(FIELDS["style_weight"], np.float32(0.5)),
+        _checked(FIELDS["clip"], np.False_),
     ]
-    assert list(map(repr, checked)) == ["3", "None", "0.5"]
+    assert list(map(repr, checked)) == ["3", "None", "0.5", "False"]
+
+
+@pytest.mark.parametrize("setting", sorted(FLAGS))
+@pytest.mark.parametrize("value", ["no", 1, 0.0, None])
+def test_flags_are_true_or_false(setting, value):
+    words = f"^{setting.replace('_', ' ')} is {value!r}: it must be True or False$"
+    with pytest.raises(NstjaxError, match=words):
+        _checked(FIELDS[setting], value)
+
+
+@pytest.mark.parametrize("value", [True, np.False_])
+@pytest.mark.parametrize("setting", ["steps", "strength", "content_weight", "min_size"])
+def test_a_number_is_not_true_or_false(setting, value):
+    message = f"{setting.replace('_', ' ')} is .*: it must be a (whole )?number"
+    with pytest.raises(NstjaxError, match=message):
+        _checked(FIELDS[setting], value)
+
+
+def test_all_of_a_recipe_but_its_name_and_layers_is_checked():
+    unchecked = {name for name, field in FIELDS.items() if not field.metadata}
+    assert unchecked == {"name", "source"}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nstjax.errors import NstjaxError
-from nstjax.fields import TINY, check_settings, setting
+from nstjax.fields import check_settings, setting
 from nstjax.settings import PRECISIONS, ObjectiveSettings
 from nstjax.vgg import MEAN_COLOUR
 
@@ -31,11 +31,11 @@ class Architecture:
     )
     output: str = setting("tanh", help="what ends the network", choices=OUTPUTS)
     # tanh: 0.5 + scale · tanh(x); linear: scale · x; sigmoid has none.
-    output_scale: float = setting(0.5, least=TINY)
+    output_scale: float = setting(0.5, above=0)
     # What the last convolution is multiplied by before that, where no norm follows it.
-    output_gain: float = setting(1.0, least=TINY)
-    norm_last: bool = False  # whether the last convolution, too, is normalised
-    norm_epsilon: float = setting(1e-5, least=TINY)
+    output_gain: float = setting(1.0, above=0)
+    norm_last: bool = setting(False)  # whether the last convolution, too, is normalised
+    norm_epsilon: float = setting(1e-5, above=0)
     width: float = setting(1.0, help="multiplies the numbers of channels", least=1 / 32, most=8)
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class TrainingRecipe(ObjectiveSettings):
 
     steps: int = setting(40_000, help="training steps", least=1, most=10**8)
     epochs: float | None = setting(
-        None, help="passes over the data, in place of --steps", least=TINY, most=10**6
+        None, help="passes over the data, in place of --steps", above=0, most=10**6
     )
     batch_size: int = setting(4, help="pictures a step, over all devices", least=1, most=10**5)
     image_size: int = setting(256, help="side of the training pictures", least=16, most=10**4)
@@ -77,17 +77,17 @@ class TrainingRecipe(ObjectiveSettings):
     )
     style_size: int = setting(512, help="the style image's longest side", least=16, most=20_000)
 
-    learning_rate: float = setting(1e-3, help="Adam's step size", least=TINY)
+    learning_rate: float = setting(1e-3, help="Adam's step size", above=0)
     warmup_steps: int = setting(0, help="steps over which it grows from 0", least=0)
     decay: str = setting("constant", help="what it does after that", choices=DECAYS)
     clip_norm: float | None = setting(
-        None, help="the greatest norm of a gradient; larger ones are scaled down", least=TINY
+        None, help="the greatest norm of a gradient; larger ones are scaled down", above=0
     )
     average: float = setting(
         0.999,
         help="share of the averaged parameters kept at each step; they are what is exported",
         least=0,
-        most=1 - 1e-9,
+        below=1,
     )
 
     precision: str = setting(
