@@ -20,7 +20,7 @@ UNNAMED = [*RUN[1:3], *RUN[5:], "--optimizer", "adam"]
 
 
 def step_of_snapshot() -> int:
-    return len(read_snapshot(SNAPSHOT)[0]["recorder"]["history"]) - 1
+    return len(read_snapshot(SNAPSHOT)[0]["recorder"].history) - 1
 
 
 # Runs the program, writes a snapshot once it has come to a step, and kills it five steps later.

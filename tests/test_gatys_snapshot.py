@@ -248,17 +248,30 @@ def test_nothing_in_it_is_run(run, tmp_path):
         run(resume=True)
 
 
+def rewrite(path, **changes):
+    """Changes what a snapshot says of itself."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    about = json.loads(arrays.pop("about").item()) | changes
+    with path.open("wb") as stream:
+        np.savez(stream, about=np.bytes_(json.dumps(about).encode()), **arrays)
+
+
 def test_of_an_older_version(run, tmp_path):
     """Whose states were others: it says so before anything is computed."""
     run(stop=9, settings=rates("lbfgs"))
-    path = tmp_path / "run.resume"
-    with np.load(path) as file:
-        arrays = dict(file)
-    about = json.loads(arrays.pop("about").item()) | {"format": "nstjax-snapshot-1"}
-    with path.open("wb") as stream:
-        np.savez(stream, about=np.bytes_(json.dumps(about).encode()), **arrays)
+    rewrite(tmp_path / "run.resume", format="nstjax-snapshot-1")
     with pytest.raises(NstjaxError, match="it is damaged, or of another version"):
         run(resume=True, settings=rates("lbfgs"))
+
+
+@pytest.mark.parametrize("change", [{"identity": None}, {"recorder": {"history": []}}])
+def test_something_is_missing(run, tmp_path, change):
+    """Nothing that decides a run has a default that would silently stand in for it."""
+    run(stop=9)
+    rewrite(tmp_path / "run.resume", **change)
+    with pytest.raises(NstjaxError, match="it is damaged, or of another version"):
+        run(resume=True)
 
 
 def test_a_full_disk_does_not_end_the_run(run, tmp_path, monkeypatch):
@@ -327,6 +340,6 @@ def test_what_a_snapshot_holds(run, tmp_path):
     run(stop=3, settings={"average": 0.9})
     about, arrays = read_snapshot(tmp_path / "run.resume")
     assert about["stage"] == 0
-    assert [entry["step"] for entry in about["recorder"]["history"]] == [0, 1, 2, 3]
+    assert [entry["step"] for entry in about["recorder"].history] == [0, 1, 2, 3]
     # Picture, gradient, two moments and the average.
     assert sum(array.shape == (1, 18, 24, 3) for array in arrays) == 5

@@ -251,6 +251,6 @@ class _Run:
         steer, self.steer = self.steer, False
         if steer and units["style"]:
             distance = recorder.history[-1]["style_raw"] / units["style"]
-            recorder.balance = steered(recorder.balance, recipe, distance)
-        recorder.weights = calibrated(recipe, units, recorder.balance)
+            recorder.state.balance = steered(recorder.state.balance, recipe, distance)
+        recorder.weights = calibrated(recipe, units, recorder.state.balance)
         return with_weights(inputs, recorder.weights)

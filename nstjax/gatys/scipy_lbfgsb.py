@@ -108,5 +108,5 @@ def run_scipy(
                 callback=minimisation.accept,
             )
             if found["nit"] < steps:
-                recorder.note = f"L-BFGS-B ended: {' '.join(found['task'].lower().split())}"
+                recorder.end_stage(f"L-BFGS-B ended: {' '.join(found['task'].lower().split())}")
     return jnp.asarray(minimisation.good)

@@ -17,7 +17,7 @@ import numpy as np
 
 from nstjax.errors import NstjaxError
 from nstjax.files import writing
-from nstjax.gatys.history import Recorder
+from nstjax.gatys.history import Recorder, RecorderState
 from nstjax.gatys.sources import Sources
 from nstjax.images import sha256_of_pixels
 from nstjax.provenance import made_with
@@ -25,7 +25,7 @@ from nstjax.settings import Recipe
 from nstjax.vgg import Weights
 
 EVERY_S = 30.0
-_FORMAT = "nstjax-snapshot-3"  # another number for another state of any optimiser
+_FORMAT = "nstjax-snapshot-4"  # its number changes with what it holds
 _MOST_OF_THE_TIME = 0.05  # is spent on writing
 
 
@@ -36,7 +36,7 @@ class Snapshot(NamedTuple):
         stage: the number of the size, from 0.
         state: the arrays of the optimiser's state within it; at its start, before there is one,
             the picture of the size before alone.
-        recorder: see `nstjax.gatys.Recorder.saved`.
+        recorder: what the run had recorded.
         tile: rows that were computed at a time; None for all.
         asked_tile: what the run's settings said of that.
         history_size: pairs of steps that L-BFGS remembered.
@@ -44,7 +44,7 @@ class Snapshot(NamedTuple):
 
     stage: int
     state: list[np.ndarray]
-    recorder: dict[str, Any]
+    recorder: RecorderState
     tile: int | None
     asked_tile: str | int | None
     history_size: int
@@ -212,6 +212,8 @@ def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], list[np.nda
                 raise ValueError(about["format"])
             told = ("identity", *(name for name in Snapshot._fields if name != "state"))
             about = {name: about[name] for name in told}
+            about["identity"] = dict(about["identity"])
+            about["recorder"] = RecorderState(**about["recorder"])
             count = len(file.files) - 1 if with_arrays else 0
             return about, [file[f"state-{i}"] for i in range(count)]
     except MemoryError:
