@@ -221,6 +221,19 @@ def test_of_other_weights_or_another_start(run, tmp_path, shallow_vgg19):
         run(resume=True, settings={"init": str(start)})
 
 
+def test_a_start_is_known_by_its_pixels(run, tmp_path):
+    """Not by its name, which may hold a secret."""
+    for name in ("one.png", "secret.png"):
+        save_image(tmp_path / name, CONTENT)
+    whole = run(snapshot=None, settings={"init": str(tmp_path / "one.png")})
+    run(stop=3, settings={"init": str(tmp_path / "secret.png")})
+    assert b"secret" not in (tmp_path / "run.resume").read_bytes()
+    resumed = run(resume=True, settings={"init": str(tmp_path / "one.png")})
+    np.testing.assert_array_equal(resumed.image, whole.image)
+    with pytest.raises(NstjaxError, match="init was a picture and is noise, there is no init im"):
+        run(resume=True, settings={"init": "noise"})
+
+
 def test_damaged(run, tmp_path):
     """Wherever a byte is another, or the end is missing."""
     path = tmp_path / "run.resume"

@@ -67,6 +67,7 @@ def identity_of(recipe: Recipe, weights: Weights, sources: Sources) -> dict[str,
     pictures |= {f"style image {i}": style for i, style in enumerate(more, start=2)}
     if sources.init is not None:
         pictures["init image"] = sources.init
+        values["init"] = "a picture"  # whatever its name; and addresses may hold secrets
     others: dict[str, Any] = {name: sha256_of_pixels(p.pixels) for name, p in pictures.items()}
     named = {name.replace("_", " "): value for name, value in values.items()}
     # A run may go on with less memory.
