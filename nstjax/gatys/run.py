@@ -1,4 +1,4 @@
-"""A run through all its sizes."""
+"""A run through all sizes of its picture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,16 +53,16 @@ def run_stages(
         recorder: see `nstjax.gatys.loop.optimize`.
         every: see `nstjax.gatys.loop.optimize`.
         snapshots: likewise.
-        resumed: where to go on from, as the recorder does already.
-        tell: called with how a picture is computed that does not fit into memory as a whole.
+        resumed: where to go on from; the recorder is there already.
+        tell: called with how the picture is computed, if not as a whole for lack of memory.
 
     Returns:
-        The picture, RGB in [0, 1], shape (1, H, W, 3): of the last size, also if the recorder
-        ended the run before.
+        The picture, RGB in [0, 1], shape (1, H, W, 3). It has the last size even if the recorder
+        ended the run earlier.
     """
     first, image, state = 0, None, None
     if resumed is not None:
-        first, image, state = _where(tiling.recipe, resumed)
+        first, image, state = _resume_point(tiling.recipe, resumed)
         tiling.keep_to(resumed.tile, resumed.asked_tile)
     recorder.recipe = tiling.recipe
     if resumed is not None and tiling.plan.estimate > tiling.plan.room:
@@ -93,23 +93,23 @@ def run_stages(
     return resize_image(to_picture(image), *stages[-1].content)
 
 
-def _where(
+def _resume_point(
     recipe: Recipe, resumed: Snapshot
 ) -> tuple[int, Pixels | Array | None, list[np.ndarray] | None]:
-    """The stage to begin with, the picture of the one before, and the optimiser's state."""
+    """Where a run goes on: its stage, the picture of the stage before, the optimiser's state."""
     if recipe.optimizer == "lbfgs-b":
         return resumed.stage, resumed.state[0], None
     return resumed.stage, None, resumed.state
 
 
 class _Prepared(NamedTuple):
-    """A size's objective, which all of its rounds share.
+    """A size's objective, which its rounds share but for the terms' weights.
 
     Attributes:
         made_for: the sizes of the content and the style images, and the tile.
         structure: of the objective.
-        inputs: its numbers, the terms' weights by the recipe.
-        units: of the terms; empty where the recipe has no strength.
+        inputs: its numbers.
+        units: of the terms; empty if the recipe has no strength.
     """
 
     made_for: tuple[Any, ...]
@@ -123,10 +123,9 @@ class _Run:
     """What all sizes share, and what one leaves to the next. For the rest see `run_stages`.
 
     Attributes:
-        state: of the snapshot that the run goes on from, until the optimiser has it.
-        carried: what the size before left of the optimiser.
-        steer: whether the stage that begins is another round of the one before.
-        prepared: of the newest stage.
+        state: the snapshot's that the run goes on from, until the optimiser takes it over.
+        carried: what the optimiser left at the size before.
+        prepared: the newest stage's objective.
     """
 
     tiling: Tiling
@@ -140,26 +139,24 @@ class _Run:
     compiling: CompileAhead
     state: list[np.ndarray] | None
     carried: optax.OptState | None = None
-    steer: bool = False
     prepared: _Prepared | None = None
 
     def compile(self, number: int) -> None:
-        """Begins to compile a stage's programs, if there is such a stage."""
+        """Begins to compile the programs of a stage, if there is such a stage."""
         if number < len(self.stages):
             self.compiling.start(self.stages[number], self.tiling.plan.tile)
 
     def _is_round(self, number: int) -> bool:
-        """Whether a stage has the size of the one before."""
-        return (
-            0 < number < len(self.stages) and self.stages[number][:2] == self.stages[number - 1][:2]
-        )
+        """Whether a stage has the sizes of the one before."""
+        there = 0 < number < len(self.stages)
+        return there and self.stages[number].sizes == self.stages[number - 1].sizes
 
     def optimize(self, number: int, image: Any) -> Array:
         """Runs a stage.
 
         Args:
-            number: of the stage.
-            image: the picture of the stage before, None where there is none.
+            number: of the stage, from 0.
+            image: the picture of the stage before; None for the first.
 
         Returns:
             The picture.
@@ -170,14 +167,13 @@ class _Run:
         if self.snapshots is not None:
             self.snapshots.stage = number
             if self.tiling.recipe.optimizer == "lbfgs-b" and image is not None:
-                # SciPy keeps its state to itself, of which none is left between two sizes: there
-                # is no later chance.
+                # SciPy keeps its state to itself, so that only between two sizes, when there is
+                # none, a snapshot can be made.
                 self.snapshots.offer(image, self.recorder, last=True)
-        steered_run = is_steered(self.tiling.recipe)
-        self.steer = steered_run and self.state is None and self._is_round(number)
         stage = self.stages[number]
-        objective = partial(self._objective, stage)
-        self.tiling.run(objective)
+        self.tiling.run(partial(self._prepare, stage))
+        if is_steered(self.tiling.recipe) and self.state is None and self._is_round(number):
+            self._steer()
         self.compiling.wait()
         if not self._is_round(number + 1):
             self.compile(number + 1)
@@ -186,7 +182,7 @@ class _Run:
         )
         image, self.carried = optimize(
             self.tiling,
-            objective,
+            partial(self._objective, stage),
             self._start(stage, image),
             steps=self.recorder.stage_began + stage.steps - self.recorder.steps_done,
             rates=rates_of(self.tiling.recipe, begun=begun, steps=all_steps),
@@ -198,7 +194,7 @@ class _Run:
         return image
 
     def _take(self, name: str) -> Any:
-        """Hands over what is the optimiser's from here on, and is not kept beside it."""
+        """Hands an attribute over to the optimiser, so that it is not kept here as well."""
         value = getattr(self, name)
         setattr(self, name, None)
         return value
@@ -218,21 +214,19 @@ class _Run:
 
     def _objective(self, stage: Stage) -> tuple[Structure, Inputs]:
         """The objective of a stage, in the tiles that are in use."""
-        recipe = self.tiling.recipe
-        _, structure, inputs, units = self._prepare(recipe, stage)
-        if recipe.strength is not None:
-            inputs = self._calibrated(recipe, inputs, units)
-        return structure, inputs
+        prepared = self._prepare(stage)
+        return prepared.structure, prepared.inputs
 
     def _pictures(self, stage: Stage) -> tuple[Pixels, list[Pixels]]:
-        """Content and styles of a stage's size. They are not kept while the optimiser runs."""
+        """Content and styles in a stage's sizes, which are not kept while the optimiser runs."""
         sizes = zip(self.sources.styles, stage.styles, strict=True)
         styles = [resize_image(style.pixels, *shape) for style, shape in sizes]
         return resize_image(self.sources.content.pixels, *stage.content), styles
 
-    def _prepare(self, recipe: Recipe, stage: Stage) -> _Prepared:
-        """The objective of a stage: that of the stage before if it is another round of it."""
-        made_for = (stage.content, stage.styles, recipe.tile)
+    def _prepare(self, stage: Stage) -> _Prepared:
+        """The objective of a stage, made anew only for other sizes or another tile."""
+        recipe = self.tiling.recipe
+        made_for = (stage.sizes, recipe.tile)
         if self.prepared is not None and self.prepared.made_for == made_for:
             return self.prepared
         self.prepared = None  # its targets are not kept beside the new ones
@@ -242,15 +236,23 @@ class _Run:
         units = {}
         if recipe.strength is not None:
             units = units_of(structure, inputs, jnp.asarray(content))
-        self.prepared = _Prepared(made_for, structure, inputs, units)
+        self.prepared = self._calibrated(_Prepared(made_for, structure, inputs, units))
         return self.prepared
 
-    def _calibrated(self, recipe: Recipe, inputs: Inputs, units: dict[str, float]) -> Inputs:
-        """The objective's numbers with weights by the recipe's strength."""
-        recorder = self.recorder
-        steer, self.steer = self.steer, False
-        if steer and units["style"]:
-            distance = recorder.history[-1]["style_raw"] / units["style"]
-            recorder.state.balance = steered(recorder.state.balance, recipe, distance)
-        recorder.weights = calibrated(recipe, units, recorder.state.balance)
-        return with_weights(inputs, recorder.weights)
+    def _steer(self) -> None:
+        """Changes the balance between the terms by what the round before came to."""
+        recorder, prepared = self.recorder, self.prepared
+        assert prepared is not None  # it is the round's
+        if prepared.units["style"]:
+            distance = recorder.history[-1]["style_raw"] / prepared.units["style"]
+            balance = steered(recorder.state.balance, self.tiling.recipe, distance)
+            recorder.state.balance = balance
+            self.prepared = self._calibrated(prepared)
+
+    def _calibrated(self, prepared: _Prepared) -> _Prepared:
+        """An objective with weights by the recipe's strength, which the recorder reports with."""
+        recipe, recorder = self.tiling.recipe, self.recorder
+        if recipe.strength is None:
+            return prepared
+        recorder.weights = calibrated(recipe, prepared.units, recorder.state.balance)
+        return prepared._replace(inputs=with_weights(prepared.inputs, recorder.weights))

@@ -28,24 +28,29 @@ class Stage(NamedTuple):
     steps: int
 
     @property
+    def sizes(self) -> tuple[Shape, tuple[Shape, ...]]:
+        """Those of the content and of the style images, which decide the objective."""
+        return self.content, self.styles
+
+    @property
     def style(self) -> Shape:
-        """The largest style image's: as they are measured one by one, its memory is what counts."""
+        """The largest style image's: they are measured one by one, so its memory counts."""
         return max(self.styles, key=math.prod)
 
 
 def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
     """Lists the sizes that a run goes through.
 
-    They are those of `recipe.schedule`, or from `recipe.min_size` on each √2 of the one before, as
-    in crowsonkb/style-transfer-pytorch. The last is the result's. A size before it that is too
-    small for the network is left out where it is a share of the last, as in recipes; the steps
-    that a schedule has for it are the next one's, so that a run has as many as its settings say.
-    A schedule in pixels is kept to.
+    They are those of `recipe.schedule`; or they begin at `recipe.min_size`, each √2 times the one
+    before, as in crowsonkb/style-transfer-pytorch. The last is the result's. If an earlier size is
+    a share of the last, as in recipes, and too small for the network, it is left out. The next
+    size then gets the steps that a schedule has for it, so that a run has as many steps as its
+    settings say. A schedule in pixels is kept exactly.
 
     Args:
         recipe: the settings.
         content: the photograph's height and width in pixels.
-        styles: each painting's, which all get their sizes by the same rules.
+        styles: each painting's; the same rules decide their sizes.
 
     Returns:
         The stages, at least one.
@@ -85,7 +90,7 @@ def stages_of(recipe: Recipe, content: Shape, *styles: Shape) -> list[Stage]:
 
 
 def _is_in_pixels(recipe: Recipe) -> bool:
-    """Whether somebody named the sizes, as text or in pairs: the last of recipes' shares is 1."""
+    """Whether somebody gave the sizes in pixels; the last share of a recipe's schedule is 1."""
     return recipe.min_size is None and recipe.schedule[-1][0] != 1
 
 
