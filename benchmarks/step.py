@@ -56,7 +56,7 @@ from nstjax.fast.settings import DESIGNS
 from nstjax.fast.train import objective_of
 from nstjax.fast.trainer import first_state as first_training_state
 from nstjax.fast.trainer import make_step
-from nstjax.gatys.chunk import evaluate_once, run_chunk
+from nstjax.gatys.chunk import evaluate_picture, run_chunk
 from nstjax.gatys.steps import first_state, rates_of
 from nstjax.recipes import get_recipe
 from nstjax.settings import OPTIMIZERS, PRECISIONS, override
@@ -222,7 +222,7 @@ def pixels(setting: dict[str, Any]) -> Job:
     )
     # What tiles compute again is no work that anybody asked for.
     untiled = dataclasses.replace(structure, tile=None)
-    gflop = direct_gflop(partial(unwrap(evaluate_once), untiled), inputs, content)
+    gflop = direct_gflop(partial(unwrap(evaluate_picture), untiled), inputs, content)
     state, _ = program(inputs, rates, state, jnp.int32(1))  # the start's evaluation
     steps = 0
 

@@ -10,7 +10,7 @@ from golden import inputs
 import nstjax.gatys.ahead
 from nstjax.gatys import stylize
 from nstjax.gatys.ahead import CompileAhead
-from nstjax.gatys.chunk import evaluate_once, run_chunk
+from nstjax.gatys.chunk import evaluate_picture, run_chunk
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.steps import first_state, rates_of
 from nstjax.objective import network_params, prepare
@@ -44,7 +44,7 @@ def test_what_is_compiled_ahead_is_what_runs(
     compilations.clear()
     structure, numbers = prepare(recipe, "caffe", params, content, styles)
     if state is None:
-        evaluate_once(structure, numbers, content)
+        evaluate_picture(structure, numbers, content)
     else:
         run_chunk(structure, optimizer, numbers, rates, state, np.int32(2))
     assert not compilations

@@ -8,8 +8,8 @@ import optax
 import pytest
 from golden import inputs
 
-from nstjax.gatys.carry import carry, cubic, interpolate, linear
-from nstjax.gatys.chunk import evaluate_once
+from nstjax.gatys.carry import cubic, interpolate, linear, resize_adam_state
+from nstjax.gatys.chunk import evaluate_picture
 from nstjax.gatys.history import Recorder
 from nstjax.gatys.loop import optimize
 from nstjax.gatys.memory import Tiling
@@ -66,7 +66,7 @@ def test_second_moments_stay_positive_and_the_count_is_kept():
     adam = optax.ScaleByAdamState(
         count=jnp.int32(7), mu=jnp.asarray(three_channels(X)), nu=jnp.asarray(three_channels(X))
     )
-    carried, rest = cast(Any, carry((adam, optax.ScaleState()), 4, 7))
+    carried, rest = cast(Any, resize_adam_state((adam, optax.ScaleState()), 4, 7))
     assert carried.count == 7
     np.testing.assert_allclose(carried.mu, three_channels(BICUBIC), atol=2e-5)
     np.testing.assert_allclose(carried.nu, np.maximum(three_channels(BILINEAR), 0), atol=2e-5)
@@ -91,7 +91,7 @@ def test_adams_first_step_at_the_next_size(shallow_recipe, shallow_vgg19, inside
         image, carried = run_on(recipe, objective, start, steps, carried=before, begun=begun)
     adam, *_ = cast(Any, before)
     assert adam.count == 3
-    gradient = np.float64(evaluate_once(*objective, start)[1])
+    gradient = np.float64(evaluate_picture(*objective, start)[1])
     m = 0.9 * np.float64(interpolate(np.asarray(adam.mu), 24, 32, cubic)) + 0.1 * gradient
     v = np.maximum(np.float64(interpolate(np.asarray(adam.nu), 24, 32, linear)), 0)
     v = 0.99 * v + 0.01 * gradient**2

@@ -28,7 +28,7 @@ LOOPS = {
     "adam": CHUNK,
     "sgd": CHUNK,
     "lbfgs": CHUNK,
-    "lbfgs-b": "nstjax.gatys.scipy_lbfgsb.evaluate_once",
+    "lbfgs-b": "nstjax.gatys.scipy_lbfgsb.evaluate_picture",
 }
 RATES = {"adam": 0.02, "sgd": 3e-3, "lbfgs": 1.0, "lbfgs-b": 1.0}
 
@@ -320,12 +320,12 @@ def test_what_scipy_holds(monkeypatch, shallow_recipe, pairs):
     shape = (1, 96, 128, 3)
     slopes = np.linspace(1, 9, int(np.prod(shape)), dtype=np.float32).reshape(shape)
 
-    def evaluate_once(_structure, _inputs, image):
+    def evaluate_picture(_structure, _inputs, image):
         away = np.asarray(image) - 0.4
         terms = dict.fromkeys(("content", "style", "tv"), np.float32(0))
         return np.float32((slopes * away**4).sum()), 4 * slopes * away**3, terms
 
-    monkeypatch.setattr("nstjax.gatys.scipy_lbfgsb.evaluate_once", evaluate_once)
+    monkeypatch.setattr("nstjax.gatys.scipy_lbfgsb.evaluate_picture", evaluate_picture)
     tiling = Tiling(recipe, [Stage(shape[1:3], (shape[1:3],), 12)])
     recorder = Recorder(recipe, 12, None)
     image, objective = jnp.ones(shape), cast(Any, lambda: (None, None))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from golden import inputs
 
-from nstjax.gatys.chunk import evaluate_once, run_chunk
+from nstjax.gatys.chunk import evaluate_picture, run_chunk
 from nstjax.gatys.steps import first_state, rates_of
 from nstjax.gatys.stylize import stylize
 from nstjax.settings import override
@@ -158,7 +158,7 @@ def test_what_a_state_says_of_its_picture(shallow_recipe, shallow_vgg19, optimiz
     structure, numbers = problem(recipe, shallow_vgg19)
     for step, state in enumerate(states_of(recipe, shallow_vgg19, 2)):
         picture = jnp.asarray(state.image / 255, jnp.float32)
-        total, gradient, terms = evaluate_once(structure, numbers, picture)
+        total, gradient, terms = evaluate_picture(structure, numbers, picture)
         np.testing.assert_allclose(state.total, total, rtol=1e-5)
         np.testing.assert_allclose(
             state.gradient, gradient / 255, atol=1e-4 * np.abs(state.gradient).max()

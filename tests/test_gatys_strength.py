@@ -159,7 +159,7 @@ def test_a_run_goes_on_to_the_same_bits(run, tmp_path, optimizer, stop):
 def test_targets_are_made_once_for_each_size(run, monkeypatch, tmp_path, optimizer):
     """Not for each round; and again for a run that goes on, or that goes on in smaller tiles."""
     made, prepared, short_of = [], gatys_run.prepare, set()
-    program = scipy_lbfgsb.evaluate_once if optimizer == "lbfgs-b" else loop.run_chunk
+    program = scipy_lbfgsb.evaluate_picture if optimizer == "lbfgs-b" else loop.run_chunk
 
     def counted(recipe, preprocessing, params, content, styles, style_weights):
         made.append((recipe.tile, content.shape[1]))
@@ -173,7 +173,7 @@ def test_targets_are_made_once_for_each_size(run, monkeypatch, tmp_path, optimiz
 
     monkeypatch.setattr(gatys_run, "prepare", counted)
     monkeypatch.setattr(loop, "run_chunk", short_of_memory)
-    monkeypatch.setattr(scipy_lbfgsb, "evaluate_once", short_of_memory)
+    monkeypatch.setattr(scipy_lbfgsb, "evaluate_picture", short_of_memory)
     settings = {"strength": 0.5, "steps": 30, "schedule": ((0.75, 10.0), (1.0, 20.0))}
     settings |= {"optimizer": optimizer, "learning_rate": RATES[optimizer], "size": 40}
     run(**settings)

@@ -1,4 +1,4 @@
-"""What an optimiser knows, on its way from one size of the picture to the next."""
+"""Takes what an optimiser knows from one size of the picture to the next."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -10,15 +10,15 @@ from jaxtyping import Array, Float
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 
-# Of PyTorch's bicubic interpolation; other programs have -0.5.
+# PyTorch's for bicubic interpolation; other programs use -0.5.
 _SHARPNESS = -0.75
 
 
-def carry(opt_state: optax.OptState, height: int, width: int) -> optax.OptState:
+def resize_adam_state(opt_state: optax.OptState, height: int, width: int) -> optax.OptState:
     """Resizes Adam's moments and keeps its count of steps, as crowsonkb/style-transfer-pytorch.
 
-    Without its moments, Adam's first steps would be of the full rate in every pixel, whatever the
-    gradient, on a picture that is good already.
+    Without its moments, Adam would begin with steps of the full learning rate in every pixel,
+    whatever the gradient, on a picture that is good already.
 
     Args:
         opt_state: as `nstjax.gatys.steps.first_state` makes it for `"adam"`.
@@ -26,13 +26,13 @@ def carry(opt_state: optax.OptState, height: int, width: int) -> optax.OptState:
         width: the new width in pixels.
 
     Returns:
-        The state for a picture of the new size: the first moment bicubic, the second bilinear and
-        at least 0.
+        The state for a picture of the new size: the first moment interpolated bicubically, the
+        second bilinearly and at least 0.
     """
     adam, *others = cast(tuple[Any, ...], opt_state)
     mean = interpolate(np.asarray(adam.mu), height, width, cubic)
     square = np.maximum(interpolate(np.asarray(adam.nu), height, width, linear), 0)
-    # A copy of the count too: a chunk takes its state's memory.
+    # The count is copied, too: a chunk reuses the memory of its state.
     count = jnp.array(adam.count, copy=True)
     return (adam._replace(count=count, mu=jnp.asarray(mean), nu=jnp.asarray(square)), *others)
 
@@ -53,10 +53,10 @@ def cubic(distance: Float[Array | np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 def interpolate(
     pixels: Pixels, height: int, width: int, kernel: Callable[[np.ndarray], np.ndarray]
 ) -> Pixels:
-    """Interpolates an image between its pixels; the border's go on beyond it.
+    """Interpolates an image between its pixels; beyond the border its pixels are repeated.
 
-    Unlike `nstjax.images.resize_image` it clips nothing, as its values need not be colours, and
-    does not average where it makes smaller.
+    Unlike `nstjax.images.resize_image` it clips nothing, as the values need not be colours, and
+    does not average when it reduces the size.
 
     Args:
         pixels: the image, (1, H, W, 3).

@@ -1,7 +1,7 @@
 """The compiled programs of the pixel route.
 
-A chunk runs up to `CHUNK` steps in one program, without a word to the host. How many is an
-argument, as are all numbers, so that each structure and size of picture compiles once.
+A chunk runs up to `CHUNK` steps in one program, without returning to the host. The number of steps
+is an argument, as are all numbers, so that each structure and size of picture compiles once.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ CHUNK = 64
 
 
 class Records(NamedTuple):
-    """What a chunk reports of each of its steps; entries from the number of steps on are unused."""
+    """What a chunk reports for each of its steps; entries beyond the last step are unused."""
 
     total: Float[Array, " steps"]
     terms: dict[str, Float[Array, " steps"]]
@@ -47,7 +47,7 @@ def run_chunk(
         optimizer: `"adam"`, `"sgd"` or `"lbfgs"`.
         inputs: the numbers of the objective.
         rates: the numbers of the optimiser.
-        state: where to go on from; its memory is reused.
+        state: where to go on from. Its memory is reused.
         count: how many steps, at most `CHUNK`.
 
     Returns:
@@ -85,4 +85,5 @@ def run_chunk(
     return state, records
 
 
-evaluate_once = Program(evaluate_with_gradient, static_argnames=("structure",))
+evaluate_picture = Program(evaluate_with_gradient, static_argnames=("structure",))
+"""The objective, its gradient and its terms for a picture, where the host decides on each step."""

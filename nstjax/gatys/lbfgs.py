@@ -1,7 +1,8 @@
-"""L-BFGS: a step from what the last few steps and gradients say of the objective's curvature.
+"""L-BFGS: a step from what the last few steps and gradients say about the objective's curvature.
 
-The steps of `optax.lbfgs`, whose line search has the objective's gradient in its program twice and
-holds more pictures: see `nstjax.gatys.line_search`.
+It takes the same steps as `optax.lbfgs`, whose line search has the objective's gradient in its
+program twice and holds more pictures: see `nstjax.gatys.line_search`. The names are those of
+Nocedal and Wright, 'Numerical Optimization', chapter 7.
 """
 
 from typing import NamedTuple
@@ -12,101 +13,103 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Pairs(NamedTuple):
-    """The last steps, each with what the gradient changed by. The newest is at `made - 1`.
+    """The memory of L-BFGS: the last steps s, each with the change y of the gradient along it.
 
-    The slots go round: the newest takes the oldest one's.
+    A ring: the newest pair is at `made - 1`, modulo the number of slots, and takes the place of
+    the oldest.
 
     Attributes:
-        steps: pictures.
-        changes: likewise.
-        inverses: of the inner product of the two.
-        made: pairs since the last fresh start, of which the newest are here.
+        s: the steps, pictures.
+        y: the changes of the gradient, likewise.
+        rho: 1 / sᵀy of each pair.
+        made: how many pairs there were since the memory was empty; the newest of them are here.
     """
 
-    steps: Float[Array, "pairs 1 h w 3"]
-    changes: Float[Array, "pairs 1 h w 3"]
-    inverses: Float[Array, " pairs"]
+    s: Float[Array, "pairs 1 h w 3"]
+    y: Float[Array, "pairs 1 h w 3"]
+    rho: Float[Array, " pairs"]
     made: Int[Array, ""]
 
 
 def no_pairs(number: int, image: Float[Array, "1 h w 3"]) -> Pairs:
-    """Makes room for some pairs of pictures of one size."""
+    """Makes an empty memory for a number of pairs, each of the size of a picture."""
     zeros = jnp.zeros((number, *image.shape), image.dtype)
     return Pairs(zeros, zeros, jnp.zeros(number, image.dtype), jnp.int32(0))
 
 
 def remember(
     pairs: Pairs,
-    step: Float[Array, "1 h w 3"],
-    change: Float[Array, "1 h w 3"],
+    s: Float[Array, "1 h w 3"],
+    y: Float[Array, "1 h w 3"],
     good: Bool[Array, ""],
 ) -> Pairs:
-    """Puts a pair in the oldest one's place.
+    """Puts a pair in the place of the oldest.
 
-    One along which the gradient does not grow, as it does wherever a line search without bounds
-    succeeded, says nothing. If the step was good all the same, it is left out; else the pairs
-    before it led astray, and all are forgotten.
+    Skips a pair with sᵀy ≤ 0, which can only happen if bounds cut the step short or its line
+    search failed. After a good step the earlier pairs are kept all the same; otherwise the memory
+    is cleared.
 
     Args:
-        pairs: the last steps.
-        step: the newest.
-        change: of the gradient.
-        good: whether the step was, whatever the gradient does.
+        pairs: the memory.
+        s: the newest step.
+        y: the change of the gradient.
+        good: whether the step was a success, whatever the gradient did.
 
     Returns:
-        The pairs after it.
+        The memory with the pair.
     """
-    slot = pairs.made % pairs.inverses.size
-    product = dot(step, change)
-    grows = (product > 0) & jnp.isfinite(product)
-    keep = grows | (good & jnp.isfinite(product))
+    slot = pairs.made % pairs.rho.size
+    product = dot(s, y)
+    curved = (product > 0) & jnp.isfinite(product)
+    keep = curved | (good & jnp.isfinite(product))
 
     def put(column: Array, entry: Array) -> Array:
-        return column.at[slot].set(jnp.where(grows, entry, column[slot]))
+        return column.at[slot].set(jnp.where(curved, entry, column[slot]))
 
-    made = jnp.where(keep, pairs.made + grows, 0)
-    return Pairs(
-        put(pairs.steps, step), put(pairs.changes, change), put(pairs.inverses, 1 / product), made
-    )
+    made = jnp.where(keep, pairs.made + curved, 0)
+    return Pairs(put(pairs.s, s), put(pairs.y, y), put(pairs.rho, 1 / product), made)
 
 
 def direction(
     pairs: Pairs, gradient: Float[Array, "1 h w 3"], first: Float[Array, ""]
 ) -> Float[Array, "1 h w 3"]:
-    """Returns where to go: algorithm 7.4 of Nocedal and Wright, 'Numerical Optimization'.
+    """Returns the direction -H·gradient by the two-loop recursion: algorithm 7.4.
+
+    H approximates the inverse Hessian. It starts from gamma times the identity, with gamma = sᵀy /
+    yᵀy of the newest pair.
 
     Args:
-        pairs: the last steps.
+        pairs: the memory.
         gradient: of the objective.
-        first: the length where there are no pairs, down the gradient: the root mean square of what
-            pixels change by.
+        first: the length of the direction while there are no pairs, when it points down the
+            gradient: the root mean square of what pixels change by.
 
     Returns:
-        The step that would be right if the objective were as the pairs say.
+        The step to the minimum of the quadratic that the pairs describe.
     """
-    size = pairs.inverses.size
+    size = pairs.rho.size
     known = jnp.minimum(pairs.made, size)
 
-    def newer(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
-        left, shares = found
+    def from_newest(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        q, alpha = found
         slot = (pairs.made - 1 - i) % size
-        share = pairs.inverses[slot] * dot(pairs.steps[slot], left)
-        return left - share * pairs.changes[slot], shares.at[slot].set(share)
+        alpha_i = pairs.rho[slot] * dot(pairs.s[slot], q)
+        return q - alpha_i * pairs.y[slot], alpha.at[slot].set(alpha_i)
 
-    def older(i: Array, found: Array) -> Array:
+    def from_oldest(i: Array, r: Array) -> Array:
         slot = (pairs.made - known + i) % size
-        share = pairs.inverses[slot] * dot(pairs.changes[slot], found)
-        return found + (shares[slot] - share) * pairs.steps[slot]
+        beta = pairs.rho[slot] * dot(pairs.y[slot], r)
+        return r + (alpha[slot] - beta) * pairs.s[slot]
 
-    left, shares = jax.lax.fori_loop(0, known, newer, (gradient, jnp.zeros_like(pairs.inverses)))
+    q, alpha = jax.lax.fori_loop(0, known, from_newest, (gradient, jnp.zeros_like(pairs.rho)))
     newest = (pairs.made - 1) % size
-    change = pairs.changes[newest]
-    curvature = 1 / (pairs.inverses[newest] * dot(change, change))
+    y = pairs.y[newest]
+    gamma = 1 / (pairs.rho[newest] * dot(y, y))
     steepness = jnp.sqrt(dot(gradient, gradient) / gradient.size)
     short = jnp.where(steepness > 0, first / steepness, 1)
-    return -jax.lax.fori_loop(0, known, older, jnp.where(known > 0, curvature, short) * left)
+    return -jax.lax.fori_loop(0, known, from_oldest, jnp.where(known > 0, gamma, short) * q)
 
 
 def dot(x: Float[Array, "1 h w 3"], y: Float[Array, "1 h w 3"]) -> Float[Array, ""]:
-    """The inner product of two pictures, in their full precision on every device."""
+    """The inner product of two pictures, in full float32 precision on every device."""
     return jnp.vdot(x, y, precision=jax.lax.Precision.HIGHEST)

@@ -9,18 +9,18 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from nstjax.gatys.carry import carry
-from nstjax.gatys.chunk import CHUNK, Records, evaluate_once, run_chunk
+from nstjax.gatys.carry import resize_adam_state
+from nstjax.gatys.chunk import CHUNK, Records, evaluate_picture, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
 from nstjax.gatys.memory import Objective, Tiling
 from nstjax.gatys.scipy_lbfgsb import run_scipy
 from nstjax.gatys.snapshot import Snapshots
 from nstjax.gatys.steps import Rates, State, first_state, rates_of, shapes_of_state
-from nstjax.objective import Inputs, Structure
 from nstjax.settings import Recipe
+from nstjax.structure import Inputs, Structure
 
-# How often a run reports, where one step takes less: every half second made a run at 256 pixels 13
-# to 15 % slower on two cores, as each chunk's memory is new to the process.
+# How often a run reports if its steps take less than that. Every half second made a run at 256
+# pixels 13 to 15 % slower on two cores, because each chunk's memory is new to the process.
 _CHUNK_SECONDS = 1.0
 
 
@@ -36,24 +36,24 @@ def optimize(
     carried: optax.OptState | None = None,
     snapshots: Snapshots | None = None,
 ) -> tuple[Float[Array, "1 h w 3"], optax.OptState | None]:
-    """Minimises the objective, in smaller tiles from where memory proves to be short.
+    """Minimises the objective, in smaller tiles once memory runs out.
 
     Args:
         tiling: of the run, with its settings.
-        objective: called before each few steps.
-        start: a picture, RGB in [0, 1], shape (1, H, W, 3); or the state of a snapshot, with which
-            the stage goes on, the recorder being that run's.
-        steps: how many, from here on.
+        objective: returns the objective; called before every few steps.
+        start: a picture, RGB in [0, 1], shape (1, H, W, 3); or a snapshot's state, from which the
+            stage goes on, with the recorder of that run.
+        steps: how many to do.
         rates: the optimiser's numbers.
-        recorder: what gets an entry for the start and for each step, is reported to after every
-            few steps, and can end the run.
-        every: reports also at all multiples of this number of steps; 0: at none in particular.
-        carried: what came back of the size before.
-        snapshots: what is offered the state after every few steps.
+        recorder: gets an entry for the start and for each step, reports every few steps, and can
+            end the run.
+        every: also report at every multiple of this number of steps; 0: at none in particular.
+        carried: what the size before returned for this one.
+        snapshots: may save the state, every few steps.
 
     Returns:
         The picture after the last step with a finite objective, or the average up to there, not
-        clipped; and what the next size needs of the optimiser.
+        clipped; and the part of the optimiser's state that the next size takes over.
     """
     recipe = tiling.recipe
     if isinstance(start, State):
@@ -64,8 +64,8 @@ def optimize(
             return run_scipy(tiling, objective, start, steps, recorder), None
         state = first_state(recipe, start * recipe.pixel_range, rates)
         if carried is not None:
-            state = state._replace(opt_state=carry(carried, *start.shape[1:3]))
-    del start, carried  # of large pictures there is no room for more than the state
+            state = state._replace(opt_state=resize_adam_state(carried, *start.shape[1:3]))
+    del start, carried  # with large pictures there is room for the state alone
     last = recorder.steps_done + steps
     boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
     count, first = 1, True  # the first only evaluates the start
@@ -78,10 +78,10 @@ def optimize(
         recorder.report(lambda state=state: to_picture(picture_of(recipe, state)))
         if snapshots is not None and (recorder.asked or not recorder.stopped):
             snapshots.offer(state, recorder, last=recorder.asked)
-        # The first chunk also waits for compilation and says nothing of the speed.
+        # The first chunk also waits for compilation: its time says nothing about the speed.
         count = 1 if first else int(np.clip(_CHUNK_SECONDS / per_step, 1, CHUNK))
         first = False
-    # What L-BFGS remembers is differences between pictures of one size.
+    # L-BFGS remembers differences between pictures of this size, which are of no use at another.
     return picture_of(recipe, state), state.opt_state if recipe.optimizer == "adam" else None
 
 
@@ -99,14 +99,14 @@ def compile_steps(
     """
     if recipe.optimizer == "lbfgs-b":
         image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-        evaluate_once.compile(structure, inputs, image)
+        evaluate_picture.compile(structure, inputs, image)
         return
     state, count = shapes_of_state(recipe, height, width), jax.ShapeDtypeStruct((), jnp.int32)
     run_chunk.compile(structure, recipe.optimizer, inputs, rates_of(recipe), state, count)
 
 
 def picture_of(recipe: Recipe, state: State) -> Float[Array, "1 h w 3"]:
-    """The picture that a state stands for: its average, where there is one; white is 1."""
+    """The picture of a state, white being 1: the average of pictures, if there is one."""
     image = state.image if state.average is None else state.average
     return image / recipe.pixel_range
 
@@ -129,9 +129,9 @@ def _run_chunk(
     count: int,
     recorder: Recorder,
 ) -> tuple[State, Records]:
-    """Runs a chunk, in smaller tiles where memory proves to be short.
+    """Runs a chunk, in smaller tiles if memory runs out.
 
-    A chunk takes its state's memory, whether it succeeds or not: another attempt needs a copy.
+    A chunk reuses its state's memory even if it fails, so that another attempt needs a copy.
     """
     recipe = tiling.recipe
     again = _copied(tiling, rates, state, recorder)
@@ -158,13 +158,14 @@ def _run_chunk(
 
 
 def _copied(tiling: Tiling, rates: Rates, state: State, recorder: Recorder) -> Callable[[], State]:
-    """Copies a state to the host, if there may be another attempt; returns what brings it back.
+    """Copies a state to the host if there may be another attempt; returns how to restore it.
 
-    Of L-BFGS, which remembers many pictures, the newest alone, from which it starts afresh.
+    For L-BFGS, which remembers many pictures, only the current one is copied. It then starts
+    afresh from there.
     """
     recipe = tiling.recipe
     if not tiling.smaller:
-        return lambda: state  # for no one: there is nothing to try
+        return lambda: state  # never called, as there is no smaller tile
     if recipe.optimizer == "lbfgs":
         image = np.array(state.image)
 
@@ -173,11 +174,11 @@ def _copied(tiling: Tiling, rates: Rates, state: State, recorder: Recorder) -> C
             return first_state(recipe, jnp.asarray(image), rates)
 
         return afresh
-    # On a CPU no copy: what the host holds, the chunk does not take.
+    # On a CPU this copies nothing: a chunk does not reuse memory that the host holds.
     copy = jax.device_get(state)
     return lambda: jax.tree.map(partial(jnp.array, copy=True), copy)
 
 
 def _until_multiple(step: int, every: int) -> int:
-    """The steps from `step` to the next multiple of `every`; many where it is 0."""
+    """The steps from `step` to the next multiple of `every`; a whole chunk if that is 0."""
     return every - step % every if every else CHUNK

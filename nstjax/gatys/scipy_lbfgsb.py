@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nstjax.gatys.chunk import evaluate_once
+from nstjax.gatys.chunk import evaluate_picture
 from nstjax.gatys.history import Recorder, to_picture
 from nstjax.gatys.memory import Objective, Tiling
 
@@ -37,8 +37,8 @@ class _Minimisation:
         self._objective = objective
         self._recorder = recorder
         self._evaluations = 0
-        # SciPy asks again for points it has seen: the start, and each one it accepts. Of a line
-        # search's the newest is kept alone, as each is a gradient.
+        # SciPy asks again for points that it has seen: the start, and each one that it accepts. Of
+        # a line search's points only the newest is kept, as each holds a gradient.
         self._seen: dict[bytes, tuple[float, np.ndarray, dict[str, float]]] = {}
         self._accepted = b""
 
@@ -49,7 +49,7 @@ class _Minimisation:
             self._seen = {k: seen for k, seen in self._seen.items() if k == self._accepted}
             picture = jnp.asarray(flat.reshape(self.good.shape), jnp.float32)
             total, gradient, terms = self._tiling.run(
-                lambda: jax.device_get(evaluate_once(*self._objective(), picture))
+                lambda: jax.device_get(evaluate_picture(*self._objective(), picture))
             )
             self._recorder.recipe = self._tiling.recipe
             self._evaluations += 1
@@ -96,8 +96,8 @@ def run_scipy(
     with contextlib.suppress(_Stop):
         minimisation.accept(flat)
         if steps:
-            # Not `minimize`, which makes and keeps a pair of numbers for each value's bounds: 16
-            # pictures more. Here it is one pair for all.
+            # Not `minimize`, which makes and keeps a pair of bounds for each value: 16 pictures
+            # more. Here all values share one pair.
             *_, found = fmin_l_bfgs_b(
                 minimisation.value_and_gradient,
                 flat,
