@@ -142,10 +142,11 @@ def size_text(size: int) -> str:
 
 
 def device_memory() -> int | None:
-    """Returns the bytes that are free for JAX on its first device; None where that is the machine.
+    """Returns the bytes that are free for JAX on its first device.
 
-    What is there already, of an earlier picture or the caller's own, stays beside a run, whose
-    estimate counts from nothing. Only a network's weights may be counted by both.
+    None on CPU, where JAX uses the host's memory. What an earlier picture or the caller has put on
+    the device stays there beside a run, whose estimate does not include it. Only a network's
+    weights may be counted twice.
     """
     import jax  # not before the command line has said where compiled programs are kept
 

@@ -1,4 +1,4 @@
-"""What a recipe compares a picture with: targets from photograph and paintings, and their sizes."""
+"""What a recipe compares a picture with: targets made from photograph and paintings."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def summaries(
     summarize: Summarize,
     targets: dict[str, Array] | None = None,
 ) -> dict[str, Summary]:
-    """Computes what is wanted of the loss network's activations of a picture.
+    """Runs the loss network on a picture and summarises the activations of some layers.
 
     Args:
         structure: of the objective.
@@ -34,10 +34,10 @@ def summaries(
         image: RGB in [0, 1], shape (N, H, W, 3).
         layers: which activations.
         summarize: see `nstjax.vgg.summarize_features`.
-        targets: by layer, to be compared with.
+        targets: what the activations are compared with, by layer.
 
     Returns:
-        Whole pictures and sums by layer.
+        By layer, the activations of the whole picture, or sums over its positions.
     """
     dtype = image.dtype if structure.precision == "float32" else structure.precision
     return summarize_features(
@@ -99,7 +99,7 @@ def style_targets(
 def style_measures(
     structure: Structure, params: Params, style: Float[Array, "1 h w 3"]
 ) -> dict[str, Any]:
-    """Computes what is measured of one style image, by layer."""
+    """Computes the style statistics of one style image, by layer."""
 
     def measure(layer: str, features: Array, _target: None) -> Summary:
         return Summary(sums=structure.style.measure(features, positions_of(layer, style)))
@@ -112,7 +112,7 @@ def style_measures(
 def targets_of_measures(
     structure: Structure, measures: list[dict[str, Any]], shares: Float[Array, " styles"]
 ) -> dict[str, Any]:
-    """Computes the targets from what was measured of each style image, and its share."""
+    """Computes the targets from the statistics of each style image and its share."""
     mean = average(measures, shares)
     return {layer: structure.style.target(measure) for layer, measure in mean.items()}
 
@@ -162,7 +162,7 @@ def checked_style_weights(count: int, weights: Sequence[float | int] | None = No
 
 
 def several(style: Any) -> list[Any]:
-    """Lists a style's pictures, of which there are one or more."""
+    """Lists the pictures of a style, which may be a single one."""
     return list(style) if isinstance(style, list | tuple) else [style]
 
 

@@ -21,12 +21,12 @@ from nstjax.vgg.network import Params
 class CompileAhead:
     """A thread that compiles for one stage at a time.
 
-    It fails in silence: whatever is not compiled here is compiled by the call that needs it, which
-    also says what is wrong. A run that ends does not wait for it; the process does, at its own end.
+    It fails silently: what is not compiled here is compiled by the call that needs it, which also
+    reports the error. A run that ends does not wait for the thread; the process does when it exits.
     """
 
     def __init__(self, recipe: Recipe, preprocessing: str, params: Params) -> None:
-        """Takes what the programs depend on beside the sizes of the pictures.
+        """Takes what the programs depend on besides the sizes of the pictures.
 
         Args:
             recipe: the settings.
@@ -52,13 +52,13 @@ class CompileAhead:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def start(self, stage: Stage, tile: int | None) -> None:
-        """Begins with a stage, to be computed in tiles of so many rows."""
+        """Begins to compile for a stage that is computed in tiles of this many rows."""
         recipe = replace(self._recipe, tile=tile)
         self._targets = self._executor.submit(self._compile_targets, recipe, stage)
         self._steps = self._executor.submit(self._compile_steps, recipe, stage)
 
     def wait_for_targets(self) -> None:
-        """Waits for the programs that make the targets of the stage that was begun last."""
+        """Waits for the programs that make the targets of the newest stage."""
         if self._targets is not None:
             self._targets.exception()
 
@@ -105,7 +105,7 @@ class CompileAhead:
     def _measures(
         self, structure: Structure, styles: list[jax.ShapeDtypeStruct]
     ) -> tuple[list[Any], jax.ShapeDtypeStruct]:
-        """The shapes of what is measured of each style image, and of the images' shares."""
+        """The shapes of each style image's statistics, and of the images' shares."""
         measures = [style_measures.shapes(structure, self._params, style) for style in styles]
         return measures, jax.ShapeDtypeStruct((len(styles),), jnp.float32)
 

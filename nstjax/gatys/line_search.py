@@ -2,9 +2,9 @@
 
 The conditions and the choice of points are those of `optax.scale_by_zoom_linesearch`: algorithms
 3.5 and 3.6 of Nocedal and Wright, 'Numerical Optimization', with the approximate decrease of Hager
-and Zhang, 'Algorithm 851: CG_DESCENT', 2006. That one compiles the objective's gradient in each of
-its two phases, and keeps the gradient of the best point beside that of the last; here one loop
-evaluates in either phase, and what is known of the best point is three numbers.
+and Zhang, 'Algorithm 851: CG_DESCENT', 2006. Optax' search compiles the objective's gradient in
+each of its two phases, and keeps the gradient of the best point beside that of the last. Here one
+loop evaluates in either phase, and the best point is kept as three numbers.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-MOST_EVALUATIONS = 20  # and once more where the best is another than the last
+MOST_EVALUATIONS = 20  # and once more if the best point is not the last
 _DECREASE, _CURVATURE = 1e-4, 0.9  # of Wolfe's conditions
 _FLAT = 1e-6  # a change of the value, relative to it, that rounding may hide
 _SHORTEST = 1e-5  # an interval in which no better point is sought
@@ -22,7 +22,7 @@ _LONGER = 2.0
 
 
 class Point(NamedTuple):
-    """What is known of a point on the line."""
+    """What is known about a point on the line."""
 
     step: Float[Array, ""]
     value: Float[Array, ""]
@@ -36,12 +36,12 @@ class Search(NamedTuple):
         evaluations: so far.
         start: the point at 0.
         last: the point that was evaluated last.
-        best: of those that decrease the value by enough; the start while there is none.
+        best: the best that decreases the value enough; the start while there is none.
         low: the better end of the interval in which a point is sought.
         high: its other end.
         reference: one more point, for the cubic.
         zooming: whether there is an interval yet.
-        returning: whether nothing is left but to evaluate the best point again.
+        returning: whether all that is left is to evaluate the best point again.
         done: whether the last point is the one that is taken.
     """
 
@@ -80,7 +80,7 @@ def next_step(search: Search) -> Float[Array, ""]:
 
 
 def advance(search: Search, value: Float[Array, ""], slope: Float[Array, ""]) -> Search:
-    """Takes in what was found at `next_step`.
+    """Goes on with the value and the slope at `next_step`.
 
     Args:
         search: before the evaluation.
@@ -105,7 +105,7 @@ def advance(search: Search, value: Float[Array, ""], slope: Float[Array, ""]) ->
 
     hopeless = search.zooming & (jnp.abs(search.high.step - search.low.step) <= _SHORTEST)
     over = (search.evaluations + 1 >= MOST_EVALUATIONS) | (hopeless & (best.step > 0))
-    # Where no point decreased the value by enough, the last is taken, if it has a value at all.
+    # If no point decreased the value enough, the last is taken, provided that it has a value.
     back = (best.step > 0) | ~_has_value(point)
     here = ~back | (best.step == point.step)
     return Search(
@@ -123,7 +123,7 @@ def advance(search: Search, value: Float[Array, ""], slope: Float[Array, ""]) ->
 
 
 def _decreases(start: Point, point: Point) -> Bool[Array, ""]:
-    """Whether the value falls by enough, or by so little that its slope has to tell."""
+    """Whether the value falls enough, or so little that only the slope can tell."""
     enough = point.value <= start.value + _DECREASE * point.step * start.slope
     hidden = point.value <= start.value + _FLAT * jnp.abs(start.value)
     falls = enough | (hidden & (point.slope <= (2 * _DECREASE - 1) * start.slope))

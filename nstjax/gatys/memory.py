@@ -1,4 +1,4 @@
-"""How much memory a run on the pixel route takes, and how it goes on where there is too little."""
+"""How much memory a run on the pixel route takes, and how it goes on if there is too little."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -24,36 +24,38 @@ from nstjax.vgg.memory import forward_bytes, gradient_bytes
 # evaluation takes 18.7, 12.9, 10.0 and 8.6 pictures of float32 by XLA's account, and 141 untiled.
 # At 1024² it takes 1.05, 1.19, 1.51 and 1.92 times as long as untiled (jax 0.10.2 on a CPU).
 TILES = (256, 128, 64, 32)
-# Pairs of steps that L-BFGS remembers where it cannot remember more; each pair is two pictures.
+# Pairs that L-BFGS remembers if there is no memory for more; each is two pictures.
 _FEWER_PAIRS = (50, 20, 10, 5, 3)
 _FLOAT = 4
 # Python, JAX and what compiling leaves behind, on the host; measured on Linux.
 _PROCESS = 0.65e9
-# Kernels are also there as Winograd's algorithm takes them, forward and back: 36 numbers for 9.
+# Kernels are also held as Winograd's algorithm needs them, forward and backward: 36 numbers for 9.
 _TRANSFORMED = 9
-# Pictures of the content's size that the host holds: resized, to start from, to report; and of the
-# style's, which are gone before the optimiser begins: resized, and as the network is given them.
+# Pictures that the host holds. Some have the content's size: the resized photograph, the start, and
+# the one to report. Others have the style's, and are freed before the optimiser begins: the resized
+# painting, and what the network is given of it.
 _HOST_PICTURES, _HOST_STYLES = 3, 3
-# Besides its pairs L-BFGS holds five and a half pictures by XLA's account, most of them in its line
+# Besides its pairs L-BFGS holds five and a half pictures, as XLA reports, most of them in its line
 # search.
 _LBFGS_PICTURES = 6
-# SciPy's L-BFGS-B computes in float64: pictures besides the two of each pair it remembers, with
-# what this package holds for it; 24.7 were measured with SciPy 1.17.
+# SciPy's L-BFGS-B computes in float64. These are its pictures, and this package's for it, besides
+# the two of each pair that it remembers; 24.7 were measured with SciPy 1.17.
 _SCIPY_PICTURES = 26
 
-# The structure of an objective, in the tiles that are in use, and its numbers.
+# Returns the structure of an objective, in the tiles that are in use, and its numbers.
 Objective = Callable[[], tuple[Structure, Inputs]]
 Result = TypeVar("Result")
 
 
 class Tiling:
-    """A run's tile: as its largest size needs it, and a smaller one after each that failed.
+    """The tile that a run is computed in.
 
-    Where no tile is small enough for `lbfgs`, it also remembers fewer steps than the settings say.
-    One for all sizes, so that the run's settings say how to make the picture again.
+    It is chosen for the run's largest size, and becomes smaller whenever memory runs out. If no
+    tile is small enough for `lbfgs`, fewer pairs of steps are remembered than the settings ask
+    for. All sizes share one tile, so that the run's settings tell how to make the picture again.
 
     Attributes:
-        plan: what is in use.
+        plan: the tile in use, with what it takes.
     """
 
     def __init__(
@@ -70,9 +72,9 @@ class Tiling:
         Args:
             recipe: the settings.
             stages: the sizes that the run goes through.
+            tell: called with a message if the run goes on in smaller tiles.
             held: bytes of the pictures as they were read, which the host holds all the time.
-            pairs: of steps that L-BFGS remembers in a run that is resumed; None: as it fits.
-            tell: called with a message where the run goes on in smaller tiles.
+            pairs: how many pairs L-BFGS remembered, if the run is resumed; None: as many as fit.
 
         Raises:
             NstjaxError: if the recipe's limit is too small; it names the smallest that is not.
@@ -97,16 +99,16 @@ class Tiling:
 
     @property
     def smaller(self) -> list[int]:
-        """The tiles that a run can go on in where memory proves to be short, the largest first."""
+        """The tiles in which a run can go on if memory runs out, the largest first."""
         return smaller_tiles(self.plan.tile, TILES)
 
     def keep_to(self, tile: int | None, asked: str | int | None) -> None:
-        """Takes the tile of a run that is resumed, where the settings leave room for it.
+        """Takes the tile of a run that is resumed, if the settings leave room for it.
 
         Args:
-            tile: what it was computed in at last.
-            asked: what its settings said. Where these here name the same, that had proved to be
-                too large; another that they name is kept to.
+            tile: the last one that it was computed in.
+            asked: the one in its settings. If the settings of now name the same, that one has
+                proved to be too large; if they name another, that one is used.
         """
         plan, named = self._with(tile), self._recipe.tile
         fits = self._recipe.memory_limit is None or plan.estimate <= plan.room
@@ -114,16 +116,16 @@ class Tiling:
             self.plan = plan
 
     def run(self, attempt: Callable[[], Result]) -> Result:
-        """Runs something in the tiles of the plan, and in smaller ones while memory is short.
+        """Runs something in the tiles of the plan, and in smaller ones as often as memory runs out.
 
         Args:
-            attempt: what takes the tile from here. It is called again where it fails.
+            attempt: what to run, in the tile that this object names; run again if it fails.
 
         Returns:
             What it returned.
 
         Raises:
-            Exception: what it raised, if that is another problem or there is no smaller tile.
+            Exception: what it raised, if that was not for memory or there is no smaller tile.
         """
         while True:
             try:
@@ -136,7 +138,7 @@ class Tiling:
 
     @property
     def saves_memory(self) -> bool:
-        """Whether the picture is computed otherwise than with memory for all of it."""
+        """Whether memory is too short to compute the picture as a whole."""
         return self.plan.tile is not None or self._forgets
 
     @property
@@ -144,7 +146,7 @@ class Tiling:
         return self._recipe.history_size < self._asked
 
     def _fit_pairs(self, candidates: Sequence[int]) -> None:
-        """Takes the first that fits in the smallest tile, else the last, into the settings."""
+        """Sets the first number of pairs that fits in the smallest tile, or else the last."""
         recipe = self._recipe
         there = room(recipe.memory_limit)
         for pairs in candidates:
@@ -173,7 +175,7 @@ def estimate_bytes(
 ) -> int:
     """Estimates the most memory that a run takes: of the device or, on a CPU, of the process.
 
-    Of a process without the pictures as they were read, which may be of any size.
+    The pictures as they were read, which may be of any size, are not included.
 
     Args:
         recipe: the settings.
@@ -205,7 +207,7 @@ def estimate_bytes(
 def _optimizer_pictures(recipe: Recipe, host: bool, tile: int | None) -> int:
     """Pictures in float32 that the optimiser holds, its gradient included.
 
-    On the host those of the copy, too, from which a run goes on in smaller tiles.
+    On the host this includes the copy from which a run goes on in smaller tiles.
     """
     if recipe.optimizer == "lbfgs-b":
         return 2 + 2 * host * (_SCIPY_PICTURES + 2 * recipe.history_size)

@@ -1,7 +1,7 @@
 """Snapshots of a run on disk, from which it goes on to the same bits.
 
-A file is NumPy's npz without pickles: the arrays of the optimiser's state, and JSON that says
-everything else. Its checksums tell when it is damaged.
+A file is NumPy's npz without pickles: the arrays of the optimiser's state, and JSON with everything
+else. Its checksums show whether it is damaged.
 """
 
 import dataclasses
@@ -34,11 +34,11 @@ class Snapshot(NamedTuple):
 
     Attributes:
         stage: the number of the size, from 0.
-        state: the arrays of the optimiser's state within it; at its start, before there is one,
-            the picture of the size before alone.
+        state: the arrays of the optimiser's state; if the size has not begun, the picture of the
+            size before alone.
         recorder: what the run had recorded.
         tile: rows that were computed at a time; None for all.
-        asked_tile: what the run's settings said of that.
+        asked_tile: the tile in the run's settings.
         history_size: pairs of steps that L-BFGS remembered.
     """
 
@@ -89,15 +89,15 @@ class Snapshots:
         every: float = EVERY_S,
         tell: Callable[[str], object] = lambda message: None,
     ) -> None:
-        """Takes what is the same for all of them.
+        """Takes what all of them share.
 
         Args:
             path: the file.
             identity: see `identity_of`.
-            tile: what the run's settings say.
-            every: seconds between two, more where writing would take too large a share of them;
-                0: there are none.
-            tell: called with a message where one cannot be written.
+            tile: the one in the run's settings.
+            every: seconds between two, or more if writing would take too large a share of them;
+                0: none is written.
+            tell: called with a message if one cannot be written.
         """
         self._path, self._identity, self._every, self._tell = path, identity, every, tell
         self._due = time.perf_counter() + every
@@ -108,7 +108,7 @@ class Snapshots:
         """Reads the file.
 
         Returns:
-            The snapshot; None where there is no file.
+            The snapshot; None if there is no file.
 
         Raises:
             NstjaxError: if it is damaged or of another run.
@@ -130,12 +130,12 @@ class Snapshots:
     def offer(self, state: Any, recorder: Recorder, *, last: bool = False) -> None:
         """Writes a snapshot if it is time.
 
-        Where that fails the run goes on, and the next is tried in its turn.
+        If that fails the run goes on, and the next one is tried when it is due.
 
         Args:
             state: what `Snapshot.state` holds, as any tree of arrays.
             recorder: of the run.
-            last: whether it is time in any case, as there may be no other chance.
+            last: write one in any case, as there may be no other chance.
         """
         begun = time.perf_counter()
         if not self._every or (begun < self._due and not last):
@@ -143,7 +143,7 @@ class Snapshots:
         try:
             self._write(state, recorder)
             self._failed = False
-        # The run is worth more: a disk may have room again, as may the host for a device's state.
+        # The run is worth more. Disk and memory may have room again later.
         except (NstjaxError, MemoryError, jax.errors.JaxRuntimeError) as error:
             if last or not self._failed:
                 going_on = "going on without" if last else "going on, to try again later"
@@ -228,11 +228,11 @@ def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], list[np.nda
 
 
 def restore_state(shapes: Any, arrays: list[np.ndarray]) -> Any:
-    """Puts a snapshot's arrays into their places.
+    """Makes a state of a snapshot's arrays.
 
     Args:
-        shapes: the state's, in any tree.
-        arrays: of `Snapshot.state`. They are taken out of the list one by one: of large pictures
+        shapes: those of the state, in any tree.
+        arrays: of `Snapshot.state`. They are taken out of the list one by one: with large pictures
             there is no room for a second state.
 
     Returns:
@@ -248,7 +248,7 @@ def restore_state(shapes: Any, arrays: list[np.ndarray]) -> Any:
             "the snapshot holds another optimiser's state: leave out --resume to start from the "
             "beginning"
         )
-    # Copies, whose memory a step may take. Of jnp.array, the array before would be kept, too.
+    # Copies, as a step reuses the memory of its state. jnp.array would keep the array before alive.
     return jax.tree.unflatten(tree, [jnp.asarray(arrays.pop(0)).copy() for _ in leaves])
 
 

@@ -13,13 +13,13 @@ from nstjax.targets import checked_style_weights, several
 
 @dataclass(frozen=True)
 class Sources:
-    """What a picture is made of, as it was read and of its own size.
+    """The pictures that a run is given, as they were read, in their own sizes.
 
     Attributes:
         content: the photograph.
         styles: the paintings, at least one.
         style_weights: one for each, relative to each other.
-        init: the picture that `Recipe.init` names; None where it names none.
+        init: the picture that `Recipe.init` names; None if it names none.
     """
 
     content: Picture
@@ -34,7 +34,7 @@ class Sources:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that a run holds of them to its end."""
+        """The bytes that they take as long as the run lasts."""
         pictures = [self.content, *self.styles, *([] if self.init is None else [self.init])]
         arrays = [array for picture in pictures for array in (picture.pixels, picture.alpha)]
         return sum(array.nbytes for array in arrays if array is not None)
@@ -55,7 +55,7 @@ def load_sources(
         content: the photograph: a path, an address, a Pillow image, an array, or a `Picture`.
         style: the painting, likewise, or a list of several.
         style_weights: of several paintings, relative to each other; equal if None.
-        init: the picture that `recipe.init` names; None to load it where it names one.
+        init: the picture that `recipe.init` names; None to load it, if it names one.
 
     Returns:
         The pictures.

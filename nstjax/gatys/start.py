@@ -17,7 +17,7 @@ def load_init(recipe: Recipe) -> Picture | None:
         recipe: the settings.
 
     Returns:
-        The picture; None where the start is the content, the style or noise.
+        The picture; None if the start is the content, the style or noise.
 
     Raises:
         NstjaxError: if `recipe.init` is neither a known name nor a picture.
@@ -37,13 +37,13 @@ def start_image(
 
     `recipe.init` names it: the content image, the style image or a picture file, stretched to the
     content's size, or noise. `recipe.noise_ratio` blends noise into the first three. The noise is
-    uniform over [0, 1] where `recipe.noise_std` is None, and normal around the colour that the
-    network sees as zero otherwise.
+    uniform over [0, 1] if `recipe.noise_std` is None, and otherwise normal around the colour that
+    the network sees as zero.
 
     Args:
         recipe: the settings, of which `seed` fixes the noise.
         content: RGB in [0, 1], shape (1, H, W, 3).
-        style: RGB in [0, 1], of any size; of several, the first.
+        style: RGB in [0, 1], of any size; the first of several.
         preprocessing: of the network's weights.
         init: what `load_init` returned.
 

@@ -14,17 +14,18 @@ from nstjax.gatys.line_search import MOST_EVALUATIONS, Search, advance, begin, n
 from nstjax.settings import Recipe
 from nstjax.structure import TERMS, Terms
 
-# Of white. A step of the gradient's length 1, as others begin, is so short that each size of the
-# default took five to eight more evaluations to find that out; twice or half as much is as good.
+# A share of white. Others begin with a step of length 1, which is so short that each size of the
+# default recipe spent five to eight more evaluations on lengthening it; half or twice as much as
+# this is as good.
 _FIRST_CHANGE = 0.002
 
 
 class Rates(NamedTuple):
     """The numbers of an optimiser, all traced. See `Recipe` for their meaning.
 
-    Of the steps of the whole run `begun` are planned before this size. The rate has fallen to 0
-    after `cosine_steps`; where it does not fall so, they are infinite. `first_change` is that of
-    the pixels in L-BFGS' first step, see `nstjax.gatys.lbfgs.direction`.
+    `begun` of the whole run's steps are planned before this size. With decay by a cosine the rate
+    has fallen to 0 after `cosine_steps`, which are infinite without. `first_change` is how much
+    pixels change in L-BFGS' first step, see `nstjax.gatys.lbfgs.direction`.
     """
 
     learning_rate: Array
@@ -53,7 +54,7 @@ class State(NamedTuple):
         opt_state: the optimiser's.
         step: steps done; -1 before the start has been evaluated.
         evaluations: of the objective and its gradient, so far.
-        average: of the pictures so far, see `averaged`; None where there is none.
+        average: of the pictures so far, see `averaged`; None if the recipe has none.
     """
 
     image: Float[Array, "1 h w 3"]
@@ -68,7 +69,7 @@ class State(NamedTuple):
 
 # From a picture, white being `Recipe.pixel_range`, to the objective, its gradient and its terms.
 Evaluate = Callable[[Array], tuple[Array, Array, Terms]]
-_Found = tuple[Search, Array, Terms]  # of a line search so far: with the last gradient and terms
+_Found = tuple[Search, Array, Terms]  # a line search so far, its last gradient and terms
 
 
 def rates_of(recipe: Recipe, *, begun: int = 0, steps: int | None = None) -> Rates:
@@ -77,7 +78,7 @@ def rates_of(recipe: Recipe, *, begun: int = 0, steps: int | None = None) -> Rat
     Args:
         recipe: the settings.
         begun: steps of the run that are planned before this size.
-        steps: of the whole run; None: the recipe's.
+        steps: of the whole run; None for the recipe's.
 
     Returns:
         The numbers.
@@ -142,9 +143,9 @@ def _first_order_step(
 def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
     pairs = cast(Pairs, state.opt_state)
     starting = state.step < 0  # there is no gradient yet: the one point to look at is the start
-    # Values that a bound holds stay there, and those that come to one on the way stop: Bertsekas,
-    # 'Projected Newton Methods for Optimization Problems with Simple Constraints', 1982, without
-    # his margin, within which values count as held.
+    # Values that a bound holds stay there, and those that reach one on the way stop: Bertsekas,
+    # 'Projected Newton Methods for Optimization Problems with Simple Constraints', 1982, but
+    # without his margin within which values count as held.
     held = _held(rates, state.image, -state.gradient)
     along = direction(pairs, jnp.where(held, 0, state.gradient), rates.first_change)
     along = jnp.where(held | _held(rates, state.image, along), 0, along)
@@ -168,9 +169,9 @@ def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
     search = begin(state.total, dot(state.gradient, along))
     search, gradient, terms = jax.lax.while_loop(more, look, (search, state.gradient, state.terms))
     image = at(search.last.step)
-    # A start beyond the bounds is brought to them, which is no step.
+    # Clipping the start to the bounds is no step.
     step = jnp.where(starting, 0, image - state.image)
-    # Between bounds a good step need not make the gradient grow.
+    # Within bounds the slope need not increase along a good step.
     bounded, fell = jnp.isfinite(rates.upper), search.last.value < state.total
     good = bounded & fell & (search.evaluations < MOST_EVALUATIONS)
     return state._replace(
@@ -185,7 +186,7 @@ def _lbfgs_step(evaluate: Evaluate, rates: Rates, state: State) -> State:
 
 
 def _held(rates: Rates, image: Array, along: Array) -> Bool[Array, "1 h w 3"]:
-    """Which values are at a bound, and would be beyond it if they went along."""
+    """Which values are at a bound and would cross it if they went along."""
     return ((image <= rates.lower) & (along < 0)) | ((image >= rates.upper) & (along > 0))
 
 
@@ -217,8 +218,8 @@ def averaged(rates: Rates, before: State, after: State) -> State:
     """Takes the picture after a step into the moving average.
 
     With decay d, after n pictures, the start being the first, Adam's bias-corrected average
-    (1 - d) Σ dⁿ⁻ⁱ xᵢ / (1 - dⁿ): here updated in place of its sum, so that nothing is divided by a
-    small number, and every average lies between the pictures.
+    (1 - d) Σ dⁿ⁻ⁱ xᵢ / (1 - dⁿ). The average itself is updated, not the sum, so that nothing is
+    divided by a small number, and every average lies between the pictures.
 
     Args:
         rates: of which `average` is the decay.
@@ -226,7 +227,7 @@ def averaged(rates: Rates, before: State, after: State) -> State:
         after: the one after it.
 
     Returns:
-        `after` with its average; as it is where there is none.
+        `after` with its average; unchanged if there is none.
     """
     if before.average is None:
         return after
@@ -264,7 +265,7 @@ def shapes_of_state(recipe: Recipe, height: int, width: int) -> State:
     return jax.eval_shape(partial(first_state, recipe, rates=rates_of(recipe)), image)
 
 
-# One program: operation by operation, its small ones would compile in every process.
+# Compiled as a whole: one by one, its many small operations would compile in every process.
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _first_state(
     optimizer: str, history_size: int, averages: bool, image: Array, rates: Rates
@@ -284,5 +285,5 @@ def _first_state(
         evaluations=jnp.int32(0),
         average=image if averages else None,
     )
-    # Copies: a chunk takes its state's memory, which must be neither the caller's nor shared.
+    # Copies: a chunk reuses its state's memory, which must not be shared with the caller.
     return jax.tree.map(lambda array: jnp.array(array, copy=True), state)

@@ -1,9 +1,9 @@
 """One knob for the terms' weights, which means the same at every size and for every painting.
 
-Terms are counted in units that follow from the photograph, the style and the size. That alone
+Each term is measured in a unit that follows from the photograph, the style and the size. That alone
 leaves pictures of different sizes at different distances from the style, as small ones have fewer
-pixels for as many correlations. So each size is run in rounds, after each of which the content's
-weight changes by how far the style's distance is from the one that is wanted.
+pixels for as many correlations. So each size is run in rounds. After each round the content's
+weight is changed according to how far the distance from the style is from the one that is wanted.
 """
 
 from itertools import pairwise
@@ -27,12 +27,12 @@ _MOST_CHANGE = 4.0  # of the content's weight from a round to the next
 
 
 def is_steered(recipe: Recipe) -> bool:
-    """Whether the content's weight changes on the way."""
+    """Returns whether the content's weight changes on the way."""
     return recipe.strength is not None and 0 < recipe.strength < 1
 
 
 def wanted_distance(strength: float) -> float:
-    """Returns the style's distance that a strength means, in units of the photograph's.
+    """Returns the distance from the style that a strength asks for; the photograph's is 1.
 
     Args:
         strength: from 0 to 1.
@@ -48,13 +48,13 @@ def wanted_distance(strength: float) -> float:
 
 
 def rounds_of(stages: list[Stage]) -> list[Stage]:
-    """Splits each stage into rounds of about as many steps.
+    """Splits each stage into rounds of about equally many steps.
 
     Args:
         stages: the sizes of a run.
 
     Returns:
-        The stages that run, each of which starts from the picture of the one before.
+        The rounds as stages, each of which starts from the picture of the one before.
     """
     rounds = []
     for stage in stages:
@@ -83,18 +83,20 @@ def _references(
 
 
 references = Program(_references, static_argnames=("structure",))
-"""From what `evaluate` takes, with the photograph: the unit of each term. That of the content is
-the loss of a picture without any feature, that of the style the photograph's own, and that of the
-total variation what a chequerboard has whose fields differ as neighbours in photographs do."""
+"""The unit of each term, from the arguments of `evaluate` with the photograph as the picture.
+
+The content's is the loss of a picture without any features, the style's is the photograph's own
+loss, and the total variation's is that of a chequerboard whose fields differ as much as neighbours
+in photographs do."""
 
 
 def steered(balance: float, recipe: Recipe, distance: float) -> float:
-    """Changes the content's weight by where the style's distance is and should be.
+    """Changes the content's weight by how far the distance from the style is from the wanted one.
 
     Args:
         balance: the content's weight over the style's, both in units of `references`.
         recipe: the settings, with a strength.
-        distance: the style's, in units of the photograph's.
+        distance: from the style; the photograph's is 1.
 
     Returns:
         The balance of the next round.
@@ -111,7 +113,7 @@ def first_balance(strength: float) -> float:
 
 
 def calibrated(recipe: Recipe, units: dict[str, float], balance: float) -> dict[str, float]:
-    """Returns the terms' weights, the style's being the recipe's: rates suit its objective.
+    """Returns the terms' weights. The style's is the recipe's, to which its learning rates suit.
 
     Args:
         recipe: the settings, with a strength.
@@ -119,7 +121,7 @@ def calibrated(recipe: Recipe, units: dict[str, float], balance: float) -> dict[
         balance: see `steered`.
 
     Returns:
-        The weights by term; 0 for one that has no unit.
+        The weights by term; 0 for a term without a unit.
     """
     painted = float(recipe.strength != 0)
     shares = {

@@ -37,7 +37,7 @@ class StylizeResult(MadePicture):
             what computed it, and which weights.
         alpha: the content picture's transparency at the result's size, or None.
         history: one entry a step, the start first; see `nstjax.gatys.Recorder`.
-        stopped: why the run ended before its last step; empty where it did not.
+        stopped: why the run ended before its last step; empty if it did not.
     """
 
     history: History = field(repr=False)
@@ -74,16 +74,16 @@ def stylize(
             several pictures; or the path of a weights file.
         init_picture: the picture that the setting `init` names, as `nstjax.load_image` returns it,
             which saves loading it again.
-        callback: called about once a second with a `Progress`; returning True ends the run with
-            the picture so far, enlarged where the recipe had not come to its full size.
+        callback: called about once a second with a `Progress`; if it returns True the run ends
+            with the picture so far, enlarged if the recipe has not come to its full size.
         callback_every: also calls at all multiples of this number of steps.
-        snapshot: a file that is written every so often, and when the callback ends the run. It
-            stays, to be removed once the picture is saved.
-        snapshot_every: seconds between two, more where writing takes long; 0: none is written.
-        resume: goes on from that file to the same bits as without interruption, on the same
-            machine; where there is none, from the beginning. With `lbfgs-b`, whose state cannot be
-            saved, it goes on from the start of the size that it was at.
-        tell: called with a message of where the run goes on, and where no snapshot can be written.
+        snapshot: a file that is written every so often, and when the callback ends the run. It is
+            not removed: do that once the picture is saved.
+        snapshot_every: seconds between two, or more if writing takes long; 0: none is written.
+        resume: go on from that file, on the same machine to the same bits as without interruption;
+            if there is none, start from the beginning. With `lbfgs-b`, whose state cannot be
+            saved, the run goes on from the start of the size that it was at.
+        tell: called with messages: where the run goes on, or that no snapshot can be written.
         **settings: any setting of `Recipe`, such as `size=512`, `steps=500`, `style_weight=1e-2`.
 
     Returns:
@@ -138,7 +138,7 @@ def stylize(
 def _resumed(
     snapshots: Snapshots, path: Path, recorder: Recorder, tell: Callable[[str], object]
 ) -> Snapshot | None:
-    """The snapshot to go on from, with the recorder at its step."""
+    """The snapshot to go on from, to whose step the recorder is brought."""
     resumed = snapshots.load()
     if resumed is None:
         tell(f"there is no snapshot {path}: starting from the beginning")
@@ -151,14 +151,14 @@ def _resumed(
 def run_settings(
     recipe: Recipe, weights: Weights, sources: Sources, step: int, *, complete: bool
 ) -> dict[str, Any]:
-    """Lists everything that makes a picture of the pixel route again.
+    """Lists everything that is needed to make a picture of the pixel route again.
 
     Args:
         recipe: the settings of the run.
         weights: of the loss network.
         sources: the pictures.
         step: the steps that were done.
-        complete: whether the run ended by itself, be it before its last step.
+        complete: whether the run ended by itself, even if before its last step.
 
     Returns:
         What JSON can hold.
@@ -167,7 +167,7 @@ def run_settings(
     content, init = sources.content, sources.init
     names = [Path(public_name(style.name)).name for style in sources.styles]
     described = [describe_input(style) for style in sources.styles]
-    one = len(names) == 1  # which is stored without a list and a weight
+    one = len(names) == 1  # a single one is stored without list and weight
     inputs = {"content": describe_input(content), "style": described[0] if one else described}
     inputs |= {} if init is None else {"init": describe_input(init)}
     return {
