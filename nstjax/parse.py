@@ -87,3 +87,24 @@ def parse_schedule(text: str) -> tuple[Schedule, dict[str, int]]:
         ) from error
     said = {"size": sizes[-1]} | ({"steps": sum(steps)} if with_steps == {True} else {})
     return tuple((float(a), float(b)) for a, b in zip(sizes, steps, strict=True)), said
+
+
+def settings_in(schedule: Schedule) -> dict[str, int]:
+    """Finds what a schedule in pixels says about other settings, as `parse_schedule` does.
+
+    Args:
+        schedule: pairs of a size and of steps. They are in pixels unless the last size is 1, of
+            which the others are shares.
+
+    Returns:
+        `size` and `steps`, as far as the schedule names them in whole numbers.
+
+    Example:
+        >>> settings_in(((64.0, 9.0), (96.0, 5.0))), settings_in(((0.5, 1.0), (1.0, 1.0)))
+        ({'size': 96, 'steps': 14}, {})
+    """
+    size, steps = schedule[-1][0], [float(steps) for _, steps in schedule]
+    if size == 1:
+        return {}
+    said = {"size": int(size)} if float(size).is_integer() else {}
+    return said | ({"steps": int(sum(steps))} if all(map(float.is_integer, steps)) else {})

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import numbers
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from nstjax.losses import (
     TV_FORMS,
 )
 from nstjax.memory import parse_limit, parse_tile
-from nstjax.parse import LayerWeights, Schedule, parse_layers, parse_schedule
+from nstjax.parse import LayerWeights, Schedule, parse_layers, parse_schedule, settings_in
 from nstjax.vgg.layers import CONVOLUTIONS, canonical_layer, minimum_size
 from nstjax.vgg.network import FIRST_PADDINGS, POOLING
 
@@ -282,8 +283,9 @@ def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
     Args:
         recipe: where the other settings come from.
         settings: new values by field name; layers also as text, see `parse_layers`, and so the
-            schedule, whose last size and sum of steps are then `size` and `steps` where these are
-            not given: see `parse_schedule`.
+            schedule, see `parse_schedule`. If a schedule is in pixels, which it is unless its last
+            size is 1, that size and the sum of its steps are `size` and `steps` unless these are
+            given, too.
 
     Returns:
         The changed recipe.
@@ -305,11 +307,10 @@ def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
             settings[name] = parse_layers(settings[name])
     if isinstance(recipe, Recipe):
         _check_strength(settings, settings.get("strength", recipe.strength))
-        text = settings.get("schedule")
         settings = _with_sizes(recipe, settings)
         changed = dataclasses.replace(recipe, **settings)
-        if isinstance(text, str):
-            # Where a size comes of a recipe's share, it is left out instead.
+        if "schedule" in settings and changed.schedule[-1][0] != 1:
+            # A size that is a share of the last is left out instead.
             sizes = [size for size, _ in changed.schedule]
             smallest = min(sizes) * changed.size / sizes[-1]
             changed.check_large_enough("a size of the schedule", smallest, "sizes of")
@@ -329,10 +330,14 @@ def _check_strength(settings: dict[str, Any], strength: float | None) -> None:
 
 
 def _with_sizes(recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
-    """Adds what the sizes that are given say of others."""
-    if isinstance(text := settings.get("schedule"), str):
-        schedule, said = parse_schedule(text)
+    """Adds what the sizes that are given say about other settings."""
+    schedule = settings.get("schedule")
+    if isinstance(schedule, str):
+        schedule, said = parse_schedule(schedule)
         settings = said | settings | {"schedule": schedule}
+    elif schedule is not None:
+        with suppress(TypeError, ValueError, LookupError):  # the recipe reports what is no schedule
+            settings = settings_in(schedule) | settings
     if "schedule" in settings:
         settings = {"min_size": None} | settings
     elif settings.get("min_size") is not None:

@@ -392,7 +392,19 @@ PYRAMID = override(get_recipe("tensorflow"), min_size=128, initial_steps=1000, s
         ("tensorflow", {"schedule": "64,128"}, {"size": 128, "steps": 1000, "upscale": True}),
         ("tensorflow", {"schedule": "64:1,96:3", "size": 300}, {"size": 300, "steps": 4}),
         ("tensorflow", {"schedule": "64:1,96:3", "steps": 40}, {"size": 96, "steps": 40}),
-        ("tensorflow", {"schedule": ((1.0, 2.0), (2.0, 1.0))}, {"size": 512, "steps": 1000}),
+        ("tensorflow", {"schedule": ((0.5, 2.0), (1.0, 1.0))}, {"size": 512, "steps": 1000}),
+        (
+            "tensorflow",
+            {"schedule": ((128.0, 1000.0), (256.0, 500.0))},
+            {"size": 256, "steps": 1500, "upscale": True},
+        ),
+        ("tensorflow", {"schedule": ((64.0, 0.5), (96.0, 0.5))}, {"size": 96, "steps": 1000}),
+        (
+            "tensorflow",
+            {"schedule": ((64.0, 1.0), (96.0, 3.0)), "size": 300},
+            {"size": 300, "steps": 4},
+        ),
+        ("tensorflow", {"schedule": ((64.0, 1.0), (96.5, 3.0))}, {"size": 512, "steps": 4}),
         ("nstjax", {"min_size": 64}, {"schedule": ((1, 1),), "min_size": 64, "steps": 150}),
         ("nstjax", {"size": 64}, {"schedule": ((0.25, 0.4), (0.5, 0.35), (1, 0.25)), "size": 64}),
         (PYRAMID, {"schedule": "64:9"}, {"min_size": None, "initial_steps": None, "steps": 9}),
@@ -425,6 +437,10 @@ def test_sizes_that_are_given(recipe, settings, expected):
         (
             {"min_size": 15},
             "min size is 15 and layer block5_conv2 needs 16 pixels a side: give --min-size 16",
+        ),
+        (
+            {"schedule": ((8.0, 500.0), (256.0, 100.0))},
+            "a size of the schedule is 8 and layer block5_conv2 needs 16 pixels a side: give size",
         ),
         (
             {"schedule": "8:500,256:100"},
