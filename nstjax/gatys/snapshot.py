@@ -123,7 +123,7 @@ class Snapshots:
             listed = ", ".join(_change(name, before.get(name), now.get(name)) for name in changed)
             raise NstjaxError(
                 f"{self._path} is the snapshot of another run: {listed}; use the same again, or "
-                "leave out --resume to start from the beginning"
+                "do not resume, to start from the beginning"
             )
         return Snapshot(state=arrays, **about)
 
@@ -222,7 +222,7 @@ def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], list[np.nda
     except Exception as error:
         reason = getattr(error, "strerror", None) or "it is damaged, or of another version"
         raise NstjaxError(
-            f"{path} cannot be read as a snapshot ({reason}): remove it, or leave out --resume, to "
+            f"{path} cannot be read as a snapshot ({reason}): remove it, or do not resume, to "
             "start from the beginning"
         ) from error
 
@@ -245,7 +245,7 @@ def restore_state(shapes: Any, arrays: list[np.ndarray]) -> Any:
     wanted, found = ([(a.shape, a.dtype) for a in side] for side in (leaves, arrays))
     if wanted != found:
         raise NstjaxError(
-            "the snapshot holds another optimiser's state: leave out --resume to start from the "
+            "the snapshot holds another optimiser's state: do not resume, to start from the "
             "beginning"
         )
     # Copies, as a step reuses the memory of its state. jnp.array would keep the array before alive.
