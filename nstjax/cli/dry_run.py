@@ -28,7 +28,7 @@ _UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
 
 @dataclass(frozen=True)
 class _StandIn:
-    """As many pictures as a dataset that is not there has, all of them the bundled one."""
+    """As many pictures as a missing dataset has, all of them the bundled one."""
 
     count: int
 
@@ -48,7 +48,7 @@ def stand_in(spec: str, data_dir: str | None, limit: int | None) -> Dataset | No
         limit: likewise.
 
     Returns:
-        What stands in for it, None where it is there.
+        What stands in for it; None if the dataset is there.
     """
     year = spec.removeprefix("coco/")
     if year == spec or year not in ARCHIVES:
@@ -65,7 +65,7 @@ def stand_in(spec: str, data_dir: str | None, limit: int | None) -> Dataset | No
 
 
 def dry_run(job: Job) -> int:
-    """Prints what a training would be, and times a few steps of it.
+    """Prints what a training would do, and times a few steps of it.
 
     Args:
         job: the training.
@@ -132,7 +132,7 @@ class _Clock:
             raise _TimedError
 
     def estimate(self, recipe: TrainingRecipe) -> str:
-        """Words what was measured."""
+        """Says how long the training will take."""
         if len(self.ends) < 2:
             return "not estimated, as there are too few steps to time"
         steps = len(self.ends) - 1
@@ -146,9 +146,9 @@ class _Clock:
 
 
 def _time_steps(job: Job, recipe: TrainingRecipe) -> _Clock:
-    """Trains for a few steps, in a folder that vanishes."""
+    """Trains for a few steps, in a temporary folder."""
     if isinstance(job.dataset.source, _StandIn):
-        recipe = override(recipe, crop="random")  # or they would all be alike
+        recipe = override(recipe, crop="random")  # or all of them would be alike
     clock = _Clock()
     with (
         tempfile.TemporaryDirectory(prefix="nstjax-") as folder,
@@ -168,7 +168,7 @@ def _time_steps(job: Job, recipe: TrainingRecipe) -> _Clock:
 
 
 def _memory() -> str:
-    """The most that was used, of what there is: of a device, or of this machine."""
+    """The most memory that was used, and how much there is, on a device or on this machine."""
     stats = jax.local_devices()[0].memory_stats() or {}
     used, there = stats.get("peak_bytes_in_use"), stats.get("bytes_limit")
     if used is None and sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop where it is best."""
+"""Ctrl-C and SIGTERM as requests to stop at the next good moment."""
 
 import os
 import signal

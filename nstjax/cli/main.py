@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         raise NstjaxError(f"{message} (see {self.prog} --help)")
 
     def parse_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Parses, pictures also after and between the options, refusing what is left over."""
+        """Parses, with pictures also after and between options; refuses unknown options."""
         options, extra = self.parse_known_intermixed_args(args, namespace)
         if extra:
             near = difflib.get_close_matches(extra[0], self._option_string_actions, n=1)
@@ -82,7 +82,7 @@ def _run(arguments: list[str]) -> int:
     parser = Parser(
         prog="nstjax",
         description="Neural style transfer: a photograph and a painting in, a picture out.",
-        epilog="\n".join(["commands:", *summaries, "", "nstjax COMMAND --help tells more."]),
+        epilog="\n".join(["commands:", *summaries, "", "nstjax COMMAND --help says more."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nstjax {nstjax.__version__}")

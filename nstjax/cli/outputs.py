@@ -1,4 +1,4 @@
-"""Where what a run makes goes, without ever overwriting a picture that was given."""
+"""Where the files of a run go."""
 
 import os
 import re
@@ -14,10 +14,10 @@ from nstjax.files import check_writable, shortened
 from nstjax.images import check_output, is_url
 
 _SUFFIX, _RESUME = ".png", ".resume"
-# Bytes of the stems that are made of others: a file system takes 255 as a rule, and a number, the
-# suffix, and what is kept beside a picture need some.
+# Bytes of stems that are made of other names. File systems usually take 255; a number, the suffix,
+# and the names of files beside a picture need some of them.
 _LONGEST, _LONGEST_OF_SEVERAL = 200, 120
-# What an address can spell and file names cannot have everywhere.
+# Characters that an address can contain, and file names on some systems cannot.
 _UNFIT = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 
 
@@ -28,9 +28,9 @@ class Outputs:
     Attributes:
         picture: the stylised picture.
         bits: per channel.
-        save_every: also keep the picture after every so many steps.
-        history: one JSON object a step.
-        report: a sheet of the run.
+        save_every: also keep the picture every this many steps; None for never.
+        history: a file with one JSON object a step.
+        report: a sheet about the run.
         resume: whether to go on from the snapshot of a run that did not end.
         snapshot_every: seconds between two of this run; 0: there are none.
     """
@@ -58,9 +58,9 @@ def output_paths(
 ) -> list[Path]:
     """Decides where each stylised picture goes.
 
-    Without `output`, into the current folder, as PHOTO-PAINTING.png, with the name of each of
-    several paintings, numbered if that exists or is the output of a run that can be resumed. A run
-    that goes on does not take this name: see `nstjax.cli.finished.find_begun`.
+    Without `output` it goes into the current folder as PHOTO-PAINTING.png, with the names of all
+    paintings. The name is numbered if it exists or belongs to a run that can be resumed. A run that
+    is resumed keeps its own name: see `nstjax.cli.finished.find_begun`.
 
     Args:
         output: a file, or a folder: one that exists, or a name that ends in a separator.
@@ -97,15 +97,15 @@ def output_paths(
 
 
 def painted_before(output: str | None, content: Path | str, styles: Sequence[str]) -> list[Path]:
-    """Lists what runs before may have made, or begun, of a photograph with these paintings.
+    """Lists what earlier runs may have made, or begun, of a photograph with these paintings.
 
     Args:
-        output: as of `output_paths`.
+        output: as for `output_paths`.
         content: the photograph.
         styles: the paintings.
 
     Returns:
-        Pictures: those of its name, which another photograph may have, too.
+        The pictures of its name. They may be those of another photograph with the same name.
     """
     if output is None:
         return _there(default_path(content, styles))
@@ -121,12 +121,12 @@ def _in_folder(output: str, content: Path | str) -> Path:
 
 
 def _there(path: Path) -> list[Path]:
-    """Lists the pictures of a name that are there or were begun, by their numbers."""
+    """Lists the finished and the begun pictures of a name, in the order of their numbers."""
     pattern = (
         rf"({re.escape(path.stem)}(?:-([0-9]+))?{re.escape(path.suffix)})(?:{re.escape(_RESUME)})?"
     )
     found: set[tuple[int, str]] = set()
-    with suppress(OSError):  # where there is no such folder
+    with suppress(OSError):  # if there is no such folder
         for name in os.listdir(path.parent):
             if match := re.fullmatch(pattern, name, re.DOTALL):
                 found.add((int(match[2] or 1), match[1]))
@@ -152,9 +152,10 @@ def default_path(content: Path | str, styles: Sequence[str]) -> Path:
 
 
 def replay_path(picture: Path, output: str | None, *, bits: int) -> Path:
-    """Decides where a picture goes that is made again.
+    """Decides where the copy of a picture that is made again goes.
 
-    Without `output`, into the current folder, as PICTURE-replay.SUFFIX, numbered if that exists.
+    Without `output` it goes into the current folder as PICTURE-replay.SUFFIX, numbered if that
+    exists.
 
     Args:
         picture: the one to be made again.
@@ -174,18 +175,18 @@ def replay_path(picture: Path, output: str | None, *, bits: int) -> Path:
 
 
 def resume_file(picture: Path) -> Path:
-    """Returns where the run that makes a picture keeps what it can be resumed from: beside it."""
+    """Returns where the run of a picture keeps its snapshot: beside the picture."""
     return picture.with_name(f"{picture.name}{_RESUME}")
 
 
 def set_aside(picture: Path) -> tuple[Path, Path] | None:
-    """Renames what another run that was to make a picture can be resumed from.
+    """Renames the snapshot that another run of the same picture left.
 
     Args:
-        picture: where it goes.
+        picture: where the picture goes.
 
     Returns:
-        What it was called and what it is called now; None where there is none.
+        The old and the new name of the snapshot; None if there is none.
 
     Raises:
         NstjaxError: if the system refuses.
@@ -194,7 +195,7 @@ def set_aside(picture: Path) -> tuple[Path, Path] | None:
     if not there.exists():
         return None
     kept, number = _old_resume_file(picture), 1
-    while kept.exists():  # of a third run, which is not to be lost either
+    while kept.exists():  # a third run's, which must not be lost either
         number += 1
         kept = there.with_name(f"{there.name}.old-{number}")
     try:
@@ -212,7 +213,7 @@ def _old_resume_file(picture: Path) -> Path:
 
 
 def per_picture(path: str | None, picture: Path, *, several: bool) -> Path | None:
-    """Tells the files of several pictures apart by the pictures' names."""
+    """Returns the path of one of several pictures' files, which gets the picture's name."""
     if path is None or not several:
         return None if path is None else Path(path)
     return Path(path).with_stem(f"{Path(path).stem}-{picture.stem}")
@@ -223,15 +224,15 @@ def _stem(source: Path | str) -> str:
         return Path(source).stem or "picture"
     try:
         path = urlsplit(str(source)).path
-    except ValueError:  # a malformed address, which loading it tells of
+    except ValueError:  # a malformed address; loading it reports that
         path = ""
     return _UNFIT.sub("_", unquote(Path(path).stem)) or "picture"
 
 
 def _checked(path: Path, bits: int) -> Path:
-    """A picture's path, once it can be written, and so can what is kept beside it."""
+    """Returns a picture's path after checking that it and the files beside it can be written."""
     check_output(path, bits=bits)
-    check_writable(_old_resume_file(path))  # which has the longest name
+    check_writable(_old_resume_file(path))  # the longest of the names
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a picture's settings say of its making: the route, the recipe, and the pictures."""
+"""What a picture's settings say about how it was made: the route, the recipe, and the inputs."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ from nstjax.provenance import made_with
 from nstjax.settings import INITS, Recipe
 from nstjax.targets import checked_style_weights
 
-# What stands in the settings beside the values of a recipe.
+# What the settings contain besides the values of a recipe.
 _BESIDE = {
     "gatys": {"method", "recipe", "content", "style", "style_weights", "inputs", "bits"}
     | {"steps_done", "complete", "weights_sha256", "kept"},
@@ -39,7 +39,7 @@ class Recorded:
     recipe: Recipe | None
 
     def input(self, role: str) -> dict[str, Any]:
-        """Returns what is known of the input in a role: `name`, and in newer files its hash."""
+        """Returns what is known about the input in a role: `name`, and in newer files its hash."""
         inputs = self.settings.get("inputs", {})
         if role in self.styles and self.style_weights is not None:
             return inputs["style"][self.styles.index(role)]
@@ -47,7 +47,7 @@ class Recorded:
 
     @property
     def roles(self) -> list[str]:
-        """The roles of the inputs: content, styles, and init where the start was a picture."""
+        """The roles of the inputs: content, styles, and init if the start was a picture file."""
         starts_from_file = self.recipe is not None and (
             "init" in self.settings.get("inputs", {}) or self.recipe.init not in INITS
         )
@@ -62,7 +62,7 @@ class Recorded:
 
     @property
     def style_weights(self) -> list[float] | None:
-        """The weights of several style images; None where there is one."""
+        """The weights of several style images; None if there is only one."""
         return self.settings.get("style_weights")
 
     @property
@@ -77,7 +77,7 @@ class FoundInput:
 
     Attributes:
         source: its path, or what was given.
-        differs: what people are told of it, empty where it is the same.
+        differs: how it differs from the recorded one, in words; empty if it is the same.
         loaded: the picture, or the trained style.
     """
 
@@ -179,7 +179,7 @@ def find_picture(recorded: Recorded, role: str, given: str | None) -> FoundInput
             current folder, and among what comes with the package.
 
     Returns:
-        The picture whose hash is right; where there is none, the first that can be read.
+        The picture whose hash is right, or else the first that can be read.
 
     Raises:
         NstjaxError: there is none, or none can be read.
@@ -204,7 +204,7 @@ def find_style(recorded: Recorded, given: str | None) -> FoundInput:
         given: what `nstjax.load_style` takes; None looks for the name.
 
     Returns:
-        The style whose hash is right; where there is none, the first that can be read.
+        The style whose hash is right, or else the first that can be read.
 
     Raises:
         NstjaxError: there is none, or none is a trained style.
@@ -232,7 +232,7 @@ def _best(sources: Iterable[str], load: Callable[[str], FoundInput]) -> FoundInp
     for source in sources:
         try:
             candidate = load(source)
-        except NstjaxError as error:  # there may be the right one elsewhere
+        except NstjaxError as error:  # the right one may be elsewhere
             failed = failed or error
             continue
         if not candidate.differs:
@@ -245,7 +245,7 @@ def _best(sources: Iterable[str], load: Callable[[str], FoundInput]) -> FoundInp
 
 
 def _load(source: str, record: dict[str, Any]) -> tuple[Picture, bool]:
-    """Loads a picture as it was recorded, and tells whether it is the same."""
+    """Loads a picture as it was recorded, and says whether it is the same."""
     picture = load_image(source)
     if record.get("sha256") is None or _same(picture, record):
         return picture, record.get("sha256") is not None
@@ -262,7 +262,7 @@ def _same(picture: Picture, record: dict[str, Any]) -> bool:
 
 
 def _described_as(record: dict[str, Any], picture: Picture) -> dict[str, Any]:
-    """Describes a picture by its pixels where the recorded one was described by them."""
+    """Describes a picture by its pixels if the recorded one was described by them."""
     if record["of"] == "pixels":
         picture = dataclasses.replace(picture, sha256=None)
     return describe_input(picture)
@@ -293,7 +293,8 @@ def short(sha256: str | None) -> str:
 
 def _places(recorded: Recorded, role: str) -> list[str]:
     """Where a picture of that name is."""
-    name = Path(recorded.input(role)["name"] or "").name  # a stranger's file names no folder here
+    # A stranger's file must not name a folder here.
+    name = Path(recorded.input(role)["name"] or "").name
     if not name or is_url(recorded.input(role)["name"]):
         return []
     places = _beside(recorded, name)
@@ -307,7 +308,7 @@ def _places(recorded: Recorded, role: str) -> list[str]:
 
 def _beside(recorded: Recorded, name: str) -> list[str]:
     places = dict.fromkeys(map(str, (recorded.path.parent / name, Path(name))))
-    # A result that was named after its photograph is not what it was made of.
+    # A result may be named after its photograph, but was not made from itself.
     result = os.path.realpath(recorded.path)
     return [p for p in places if os.path.isfile(p) and os.path.realpath(p) != result]
 

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Makes the picture again, and says what is other than it was."""
+    """Makes the picture again, and says what has changed."""
     parse_tile(options.tile)
     parse_limit(options.memory_limit)
     recorded = read_recorded(Path(options.picture))
@@ -103,7 +103,7 @@ def _find_inputs(recorded: Recorded, options: argparse.Namespace) -> dict[str, F
 
 
 def _given_sources(recorded: Recorded, options: argparse.Namespace) -> dict[str, str]:
-    """What the options name, by the role it has in the settings."""
+    """The sources that the options name, by their roles in the settings."""
     given = {}
     for option in _ROLES:
         sources = getattr(options, option) or []
@@ -152,7 +152,7 @@ def _paint_pixels(
         weights,
         outputs,
         quiet=options.quiet,
-        # A run that was interrupted ends again where it did.
+        # A run that was interrupted ends after the same step again.
         last_step=None if complete else done,
         kept=bool(recorded.settings.get("kept")),
     )
@@ -188,12 +188,12 @@ def _paint_fast(
 def _memory(
     recorded: Recorded, options: argparse.Namespace, estimate: Callable[[int | None], int]
 ) -> dict[str, Any]:
-    """The tile and the limit of memory: as before where there is room, unless others are given.
+    """The tile and the limit of memory: as before if there is room, unless others are given.
 
     Args:
         recorded: the settings.
         options: as parsed.
-        estimate: from a tile to the bytes that the picture takes on this machine.
+        estimate: returns the bytes that the picture takes on this machine, given a tile.
 
     Returns:
         `tile` and `memory_limit`.
@@ -205,7 +205,7 @@ def _memory(
         return {"tile": tile, "memory_limit": options.memory_limit}
     needed, limit = estimate(tile), options.memory_limit
     if limit is None and (before := recorded.settings.get("memory_limit")) is not None:
-        # The bytes of the file hold it; but it may be meant for a machine that takes less.
+        # It is part of the file's bytes, but may have been meant for another machine.
         limit = before if needed <= min(room(before), room(None)) else None
     there = room(limit)
     if needed <= there:
@@ -256,7 +256,7 @@ def compare(before: Path, after: Path) -> str:
     """
     if before.read_bytes() == after.read_bytes():
         return f"{after} is {before}, byte for byte"
-    # By the headers: what has the size of the one that was made can be loaded, however large.
+    # By the headers: a file that claims another size need not be loaded, however large it is.
     sizes = [f"{width}×{height}" for height, width in map(read_size, (before, after))]
     if sizes[0] != sizes[1]:
         return f"{after} has {sizes[1]} pixels, and {before} has {sizes[0]}"

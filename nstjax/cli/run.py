@@ -46,8 +46,8 @@ class Ended(NamedTuple):
     """How a run ended.
 
     Attributes:
-        interrupted: what there is of the picture, if Ctrl-C ended it; empty as a rule.
-        problem: what went wrong though a picture was saved; empty as a rule.
+        interrupted: what Ctrl-C left of the picture, in words; usually empty.
+        problem: what went wrong although a picture was saved; usually empty.
     """
 
     interrupted: str = ""
@@ -72,9 +72,9 @@ def stylize_one(
         weights: of the loss network.
         outputs: what to write where.
         quiet: whether to show nothing.
-        last_step: the step after which the run ends early; None for none.
-        kept: whether to save the picture as `Outputs.save_every` does: as it is after the last
-            step, not enlarged, and without transparency.
+        last_step: the step after which the run ends early; None for its last.
+        kept: save the picture as `Outputs.save_every` does, as it is after the last step: not
+            enlarged, and without transparency.
 
     Returns:
         How it ended.
@@ -155,7 +155,7 @@ def paint_one(
 
 
 def _check_outputs(outputs: Outputs, height: int, width: int) -> None:
-    """Finds what could not be written at the end of the run, before it begins."""
+    """Reports before the run begins what could not be written at its end."""
     check_shape(outputs.picture, height, width)
     for path in (outputs.history, outputs.report):
         if path is not None:
@@ -180,7 +180,7 @@ def _bar(content: Path | str, quiet: bool) -> Iterator[tqdm]:
 
 @dataclass
 class _Monitor:
-    """The callback of a run: moves the bar, keeps snapshots, and passes Ctrl-C on."""
+    """The callback of a run: moves the bar, keeps pictures, and passes Ctrl-C on."""
 
     outputs: Outputs
     bar: tqdm
@@ -201,7 +201,7 @@ class _Monitor:
             self.steps = progress.steps
             self.bar.reset(total=progress.steps)
             self.resumed_at = max(0, int(progress.entries[0]["step"]) - 1)
-            # What a run before this one has done says nothing of the speed.
+            # The steps of an earlier run say nothing about the speed.
             self.bar.initial = self.bar.n = self.resumed_at
         entry = progress.entry
         terms = " ".join(f"{name} {entry[name]:.3g}" for name in TERMS)
@@ -212,13 +212,13 @@ class _Monitor:
         return ends or self.interrupt.requested
 
     def as_kept(self, result: StylizeResult) -> StylizeResult:
-        """The result as it would have been kept after its last step."""
+        """The result as `Outputs.save_every` would have kept it after its last step."""
         assert self.newest is not None
         settings = result.settings | _KEPT
         return replace(result, image=self.newest.image, alpha=None, settings=settings)
 
     def _keep_other_snapshot(self) -> None:
-        """Sets aside what another run left, once this one is known to begin, before its own."""
+        """Sets another run's snapshot aside, once it is certain that this run begins."""
         writes = self.outputs.snapshot_every and not self.outputs.resume
         if writes and (moved := set_aside(self.outputs.picture)) is not None:
             there, kept = moved
@@ -228,7 +228,7 @@ class _Monitor:
             )
 
     def _keep(self, progress: Progress) -> None:
-        # Of what a run before this one has done there are no pictures.
+        # There are no pictures of the steps of an earlier run.
         begun, done = (step / max(1, self.steps) for step in (self.resumed_at, progress.step))
         wanted = [share for share in _REPORT_SHARES if share > begun or not begun]
         wanted = wanted[len(self.kept) :] if self.outputs.report else []
@@ -240,7 +240,7 @@ class _Monitor:
                 settings = self.settings(progress.recipe, progress.step) | _KEPT
                 path = self.outputs.kept_path(progress.step)
                 save_image(path, progress.image, settings=settings)
-            except NstjaxError as error:  # the run is worth more than a picture of its way
+            except NstjaxError as error:  # the run is worth more than one of its pictures
                 _tell(f"{error}; going on")
 
 
@@ -269,7 +269,7 @@ def _write(monitor: _Monitor, sources: Sources, result: StylizeResult) -> tuple[
 
 
 def _divergence(name: str, result: StylizeResult, saved: Path) -> str:
-    """What to do about a run that ended for its numbers; empty for others."""
+    """What to do about a run whose objective became infinite or NaN; empty for other runs."""
     if not result.stopped or math.isfinite(result.history[-1]["total"]):
         return ""
     return (

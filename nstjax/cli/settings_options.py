@@ -17,7 +17,7 @@ def add_settings(group: argparse._ArgumentGroup, settings: type) -> None:
     """Declares an option for each field that is offered.
 
     Args:
-        group: where to.
+        group: which gets the options.
         settings: the dataclass, whose fields are declared with `nstjax.fields.setting`.
     """
     hints = get_type_hints(settings)
@@ -43,11 +43,11 @@ def given_settings(options: argparse.Namespace, settings: type) -> dict[str, Any
 
 
 def print_recipes(recipes: Mapping[str, ObjectiveSettings], default: str) -> None:
-    """Prints the names of recipes and where they are from.
+    """Prints the names of recipes and where they come from.
 
     Args:
         recipes: by name.
-        default: the name of the one that is used where none is named.
+        default: the name of the one that is used if none is named.
     """
     width = max(map(len, recipes))
     for name, recipe in recipes.items():

@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_records(parser: argparse.ArgumentParser) -> None:
-    """Declares what the pixel route keeps of a run beside its picture."""
+    """Declares what the pixel route keeps of a run besides its picture."""
     parser.add_argument("--save-every", type=int, metavar="N", help="keep a picture every N steps")
     parser.add_argument("--history", metavar="FILE.jsonl", help="write one object a step")
     parser.add_argument("--report", metavar="FILE.png", help="draw a sheet of the run")
@@ -142,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
     return _paint_each(contents, paths, paint, failed, several)
 
 
-# Stylises a picture and saves it where it is told.
+# Stylises a picture and saves it at a path.
 _Painter = Callable[[Path | str, Path], Ended]
 
 
@@ -202,7 +202,7 @@ def _pixel_route(
         sources = load_sources(recipe, content, styles, style_weights=shares)
         name = _unchosen(content, options)
         if options.resume:
-            # Photographs of one name have pictures of one name: a run is known by its snapshot.
+            # Photographs of the same name make pictures of the same name; snapshots tell which.
             names = painted_before(options.output, content, options.styles)
             own, refused = find_begun(names, recipe, weights, sources)
             if own is None:
@@ -212,7 +212,7 @@ def _pixel_route(
                 if found is not None:
                     _say_finished(found, quiet=options.quiet)
                     return Ended()
-            if begun := own or refused:  # of what is refused, `stylize` says why
+            if begun := own or refused:  # `stylize` says why one is refused
                 path, name = begun, None
         with reserved(path, name) as held:
             outputs = _outputs_at(held, options, several)
@@ -279,7 +279,7 @@ def _fast_route(
 
 
 def route_of(options: argparse.Namespace) -> str:
-    """Tells which route `--method` and `--style` mean: `"gatys"` or `"fast"`."""
+    """Returns the route that `--method` and `--style` mean: `"gatys"` or `"fast"`."""
     if options.method not in METHODS:
         raise unknown_choice("method", options.method, METHODS)
     if options.method != "auto":
@@ -311,7 +311,7 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Finds what would go wrong later, before anything is loaded or computed."""
+    """Reports what would go wrong later, before anything is loaded or computed."""
     if (options.contents and not options.styles) or "" in (options.styles or []):
         raise NstjaxError(
             f"no style is named: add --style PAINTING, a file or an address, or a trained style "
@@ -337,7 +337,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _expand(entries: list[str]) -> tuple[list[Path | str], list[str]]:
-    """The pictures that files, folders and addresses mean, and the entries that mean none."""
+    """The pictures that files, folders and addresses stand for, and the entries without any."""
     contents: list[Path | str] = []
     failed: list[str] = []
     for entry in entries:

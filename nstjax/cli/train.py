@@ -120,7 +120,7 @@ def _add_processes(group: argparse._ArgumentGroup) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains a style, or tells what that would be."""
+    """Trains a style, or says what that would take."""
     if options.recipe == "list":
         print_recipes(TRAINING_RECIPES, DEFAULT_TRAINING_RECIPE)
         return 0
@@ -154,7 +154,7 @@ def recipe_from(options: argparse.Namespace) -> TrainingRecipe:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Finds what is wrong with the options alone."""
+    """Reports what is wrong with the options by themselves."""
     if not options.style:
         raise NstjaxError(
             f"no style is named: add --style NAME, one of {', '.join(PAINTINGS)}, or any other "
@@ -239,7 +239,7 @@ def _start(
 
 
 def _check_folder(folder: Path) -> None:
-    """Tries whether the run's folder can be written, without creating it."""
+    """Checks that the run's folder can be written, without creating it."""
     try:
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         check_writable(there / "metrics.jsonl")
@@ -251,7 +251,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _open_dataset(options: argparse.Namespace, recipe: TrainingRecipe, progress: bool) -> Dataset:
-    """Opens the photographs, a few of them held out where there are enough."""
+    """Opens the photographs, a few of them held out if there are enough."""
     dataset = open_dataset(
         options.dataset,
         data_dir=options.data_dir,

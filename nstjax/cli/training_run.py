@@ -25,7 +25,7 @@ from nstjax.vgg import Weights
 
 _SAMPLES = 4  # photographs on a sheet
 _REDRAW_S = 0.5
-_REDRAW_IN_FILE_S = 30.0  # a training takes hours, and a file keeps every line
+_REDRAW_IN_FILE_S = 30.0  # a training takes hours, and each redrawing is a line in a file
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +43,7 @@ class Job:
         keep: how many checkpoints.
         sample_every: steps; 0 is never.
         allow_change: settings that may differ from those of the run that is resumed.
-        leader: whether this is the process that prints and writes.
+        leader: whether this process is the one that prints and writes.
         quiet: whether to show nothing.
     """
 
@@ -172,7 +172,7 @@ class _Monitor:
         return self._interrupt.requested
 
     def _begin(self, progress: TrainingProgress) -> TensorBoardLog:
-        """Now that it is compiled, time counts."""
+        """Starts the bar anew: from here on time counts, as everything is compiled."""
         done = progress.step - 1
         self._bar.close()
         if done and not self._job.quiet:

@@ -1,4 +1,4 @@
-"""What is left of one picture: its file, its history, its report, and a line about it."""
+"""The files of a finished picture: itself, its history, its report; and a line about it."""
 
 import json
 import math
@@ -17,15 +17,15 @@ from nstjax.report import save_report
 
 
 def save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
-    """Saves a picture, in a new temporary folder if it cannot be where it should.
+    """Saves a picture, in a new temporary folder if it cannot be saved where it should go.
 
     Args:
         result: the picture.
-        path: where it should be.
+        path: where it should go.
         bits: per channel.
 
     Returns:
-        Where it is, and what went wrong, empty as a rule.
+        Where it is, and what went wrong, which is usually empty.
 
     Raises:
         NstjaxError: if it could not be saved at all.
@@ -34,8 +34,8 @@ def save(result: MadePicture, path: Path, bits: int) -> tuple[Path, str]:
         result.save(path, bits=bits)
     except NstjaxError as error:
         with suppress(NstjaxError, OSError):
-            # Of its own: nothing there may be overwritten. Under a name and in a format that it
-            # cannot have failed for.
+            # A folder of its own, so that nothing is overwritten; a name and a format that cannot
+            # have been the reason.
             rescued = Path(tempfile.mkdtemp(prefix="nstjax-")) / "picture.png"
             result.save(rescued, bits=bits)
             return rescued, f"{error}; the picture is in {rescued}"
@@ -104,7 +104,7 @@ def _save_report(
 
 
 def summary(saved: Path, result: StylizeResult) -> str:
-    """Says in a line how a run went and where its picture is."""
+    """Returns a line about how a run went and where its picture is."""
     first, last = result.history[0], result.history[-1]
     height, width = result.image.shape[1:3]
     stopped = f" ({result.stopped})" if result.stopped else ""
@@ -115,6 +115,6 @@ def summary(saved: Path, result: StylizeResult) -> str:
 
 
 def tiles_of(result: MadePicture) -> str:
-    """Says how a picture was computed."""
+    """Returns how a picture was computed, in words."""
     tile = result.settings["tile"]
     return f"in tiles of {tile} rows" if tile else "untiled"
