@@ -290,7 +290,7 @@ def test_long_names(folder, route):
     ],
 )
 def test_names_from_addresses(address, name):
-    assert str(default_path(address, ["wave"])) == f"{name}-wave.png"
+    assert str(default_path(None, address, ["wave"])) == f"{name}-wave.png"
 
 
 @pytest.mark.parametrize(

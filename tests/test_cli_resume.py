@@ -167,6 +167,18 @@ def test_a_folder_with_photographs_of_one_name(folder, capsys, monkeypatch):
     assert Path("out/photo.png").read_bytes() == before
 
 
+def test_photographs_of_one_name_in_another_order(folder, capsys):
+    """One that is finished keeps its number, which the other then does not get."""
+    a, b = photographs_of_one_name("ab")
+    arguments = [*UNNAMED, "--output", "out/", "--quiet"]
+    assert main(["stylize", b, a, *arguments]) == 0
+    Path("out/photo.png").rename("b.png")
+    before = Path("out/photo-2.png").read_bytes()
+    assert main(["stylize", a, b, *arguments, "--resume"]) == 0
+    assert Path("out/photo-2.png").read_bytes() == before
+    assert Path("out/photo.png").read_bytes() == Path("b.png").read_bytes()
+
+
 def test_names_that_nobody_chose_of_other_settings(folder, capsys, monkeypatch):
     arguments = ["photo.jpg", *UNNAMED]
     stopped_at_step_20(monkeypatch, *arguments)

@@ -77,10 +77,10 @@ def output_paths(
         NstjaxError: if a path cannot be written, or is one file for several pictures.
     """
     if output is None:
-        return _free([default_path(content, styles) for content in contents], is_taken, bits)
+        return _free([default_path(None, name, styles) for name in contents], is_taken, bits)
     folder = Path(output)
     if _is_folder(output):
-        names = [_in_folder(output, content) for content in contents]
+        names = [default_path(output, name, styles) for name in contents]
         inputs = {os.path.realpath(path) for path in (*contents, *styles, *other_inputs)}
         return _free(names, lambda path: os.path.realpath(path) in inputs, bits)
     if len(contents) > 1:
@@ -107,17 +107,13 @@ def painted_before(output: str | None, content: Path | str, styles: Sequence[str
     Returns:
         The pictures of its name. They may be those of another photograph with the same name.
     """
-    if output is None:
-        return _there(default_path(content, styles))
-    return _there(_in_folder(output, content)) if _is_folder(output) else [Path(output)]
+    if output is not None and not _is_folder(output):
+        return [Path(output)]
+    return _there(default_path(output, content, styles))
 
 
 def _is_folder(output: str) -> bool:
     return os.path.isdir(output) or output.endswith(("/", os.sep))
-
-
-def _in_folder(output: str, content: Path | str) -> Path:
-    return Path(output) / f"{shortened(_stem(content), _LONGEST)}{_SUFFIX}"
 
 
 def _there(path: Path) -> list[Path]:
@@ -145,8 +141,19 @@ def is_taken(path: Path) -> bool:
     return os.path.exists(path) or os.path.exists(resume_file(path))
 
 
-def default_path(content: Path | str, styles: Sequence[str]) -> Path:
-    """Returns where a picture goes without `--output`, if the name is not taken."""
+def default_path(output: str | None, content: Path | str, styles: Sequence[str]) -> Path:
+    """Returns where a picture goes without a name of its own, if that place is not taken.
+
+    Args:
+        output: a folder; None for the current one.
+        content: the photograph.
+        styles: the paintings.
+
+    Returns:
+        In a folder PHOTO.png, and otherwise PHOTO-PAINTING.png.
+    """
+    if output is not None:
+        return Path(output) / f"{shortened(_stem(content), _LONGEST)}{_SUFFIX}"
     stems = [shortened(_stem(content), _LONGEST_OF_SEVERAL), *map(_stem, styles)]
     return Path(f"{shortened('-'.join(stems), _LONGEST)}{_SUFFIX}")
 

@@ -200,32 +200,31 @@ def _pixel_route(
     def paint(content: Path | str, path: Path) -> Ended:
         shares = _style_weights(options)
         sources = load_sources(recipe, content, styles, style_weights=shares)
-        name = _unchosen(content, options)
+        name = default_path(options.output, content, options.styles)
+        chosen = options.output is not None
         if options.resume:
             # Photographs of the same name make pictures of the same name; snapshots tell which.
             names = painted_before(options.output, content, options.styles)
             own, refused = find_begun(names, recipe, weights, sources)
             if own is None:
-                before = [_outputs_at(name, options, several) for name in names]
+                before = [_outputs_at(there, options, several) for there in names]
                 settings = run_settings(recipe, weights, sources, recipe.steps, complete=True)
                 found = find_finished(before, settings, options.bits)
                 if found is not None:
+                    written.append(_outputs_at(found, options, several))
                     _say_finished(found, quiet=options.quiet)
                     return Ended()
             if begun := own or refused:  # `stylize` says why one is refused
-                path, name = begun, None
-        with reserved(path, name) as held:
+                path, chosen = begun, True
+            elif path in (outputs.picture for outputs in written):
+                chosen = False  # a picture that was begun or finished before has that name
+        with reserved(path, None if chosen else name) as held:
             outputs = _outputs_at(held, options, several)
             check_apart([*written, outputs], inputs)
             written.append(outputs)
             return stylize_one(sources, recipe, weights, outputs, quiet=options.quiet)
 
     return paint
-
-
-def _unchosen(content: Path | str, options: argparse.Namespace) -> Path | None:
-    """The name of a picture that has no `--output`."""
-    return default_path(content, options.styles) if options.output is None else None
 
 
 def _say_finished(picture: Path, *, quiet: bool) -> None:
@@ -271,7 +270,8 @@ def _fast_route(
     parse_limit(options.memory_limit)
 
     def paint(content: Path | str, path: Path) -> Ended:
-        with reserved(path, _unchosen(content, options)) as held:
+        name = default_path(None, content, options.styles) if options.output is None else None
+        with reserved(path, name) as held:
             bits, quiet = options.bits, options.quiet
             return paint_one(content, trained, held, settings, bits=bits, quiet=quiet)
 
