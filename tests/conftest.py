@@ -16,12 +16,13 @@ from nstjax.vgg import Weights, load_weights
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 _MOST_WORKERS = 2  # each comes to take some 7 GB
+_ON_GPU = Path("/dev/nvidia0").exists()
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
     """All tests on several cores, as compiling takes one; some, or on a GPU, in one process."""
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    if not everything or Path("/dev/nvidia0").exists():
+    if not everything or _ON_GPU:
         return 0
     return min(os.cpu_count() or 1, _MOST_WORKERS)
 

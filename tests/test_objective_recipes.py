@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from golden import inputs
 
-from nstjax.objective import make_objective
+from nstjax.objective import evaluate, network_params, prepare
 from nstjax.recipes import RECIPES
 from nstjax.vgg import VGG, bundled_means
 
@@ -147,6 +147,7 @@ FORMULAS = {
     "neural-style": (neural_style, "max", 256, False),
     "anishathalye": (anishathalye, "max", 255, False),
 }
+evaluate_compiled = jax.jit(evaluate, static_argnums=0)  # once for recipes of one structure
 LAYERS = (*CONV1, "block4_conv2", "block5_conv2", "block5_conv4")
 
 
@@ -185,11 +186,15 @@ def test_formula(random_vgg19, activations, name):
             for f in features
         ]
     content, style_term, tv = formula(*features, PICTURE.astype(np.float64))
-    objective = make_objective(
-        RECIPES[name], random_vgg19, jnp.asarray(CONTENT), jnp.asarray(style)
+    structure, numbers = prepare(
+        RECIPES[name],
+        random_vgg19.preprocessing,
+        network_params(RECIPES[name], random_vgg19),
+        jnp.asarray(CONTENT),
+        jnp.asarray(style),
     )
-    total, terms = jax.jit(objective)(jnp.asarray(PICTURE))
-    np.testing.assert_allclose(terms["content"], content, rtol=1e-4)
-    np.testing.assert_allclose(terms["style"], style_term, rtol=1e-4)
-    np.testing.assert_allclose(terms["tv"], tv, rtol=1e-4)
+    total, terms = evaluate_compiled(structure, numbers, jnp.asarray(PICTURE))
+    for term, expected in {"content": content, "style": style_term, "tv": tv}.items():
+        weighted = numbers.weights.terms[term] * terms[term]
+        np.testing.assert_allclose(weighted, expected, rtol=1e-4, err_msg=term)
     np.testing.assert_allclose(total, content + style_term + tv, rtol=1e-4)
