@@ -97,14 +97,15 @@ def test_runs_at_the_same_time_take_different_names(folder, monkeypatch, route, 
     def both(*inputs, **settings):
         monkeypatch.setattr(f"nstjax.cli.run.{route}", compute)
         assert main(arguments) == 0
-        during.extend([first.read_bytes(), second.read_bytes()])
+        during.extend([first.exists(), second.read_bytes()])
         return compute(*inputs, **settings)
 
     monkeypatch.setattr(f"nstjax.cli.run.{route}", both)
     assert main(arguments) == 0
-    assert during[0] == b""  # it holds the name
+    assert not during[0]
     assert read_settings(first) is not None
     assert second.read_bytes() == during[1]
+    assert not list(folder.glob(".*"))  # of the locks
 
 
 def test_a_run_that_fails_gives_its_name_back(folder, monkeypatch):

@@ -1,16 +1,19 @@
-"""Names that nobody chose, held against other runs."""
+"""Names that nobody chose, held against runs that begin at the same time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from nstjax.cli.outputs import is_taken, numbered
+from nstjax.files import shortened
 
 
 @contextmanager
 def reserved(path: Path, name: Path | None) -> Iterator[Path]:
-    """Holds a picture's name by an empty file, which the picture replaces.
+    """Holds a picture's name by a lock beside it, which the system frees if the process dies.
 
     Otherwise two runs that begin at the same time would choose the same name, and the second
     picture would replace the first.
@@ -25,24 +28,29 @@ def reserved(path: Path, name: Path | None) -> Iterator[Path]:
     if name is None:
         yield path
         return
-    held = _hold(path, name)
-    try:
-        yield held
-    finally:
-        with suppress(OSError):  # if nothing was painted, nothing stays
-            if held.stat().st_size == 0:
-                held.unlink()
+    with ExitStack() as held:
+        yield _hold(path, name, held)
 
 
-def _hold(path: Path, name: Path) -> Path:
+def _hold(path: Path, name: Path, held: ExitStack) -> Path:
     for candidate in chain([path], numbered(name)):
         if is_taken(candidate):
             continue
+        file = candidate.with_name(f".{shortened(candidate.name, 80)}.nstjax-lock")
+        lock = FileLock(file, timeout=0)
         try:
-            candidate.open("xb").close()
-        except FileExistsError:  # since a moment ago
+            lock.acquire()
+        except Timeout:
             continue
-        except OSError:  # which saving the picture reports, too
-            pass
-        return candidate
+        except (OSError, NotImplementedError):  # a file system without locks
+            return candidate
+        held.callback(_free, lock, file)
+        if not is_taken(candidate):  # since a moment ago
+            return candidate
     raise AssertionError  # there are always more numbers
+
+
+def _free(lock: FileLock, file: Path) -> None:
+    lock.release()
+    with suppress(OSError):
+        file.unlink(missing_ok=True)
