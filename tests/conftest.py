@@ -17,6 +17,7 @@ from nstjax.vgg import Weights, load_weights
 COMPILED = "/jax/core/compile/backend_compile_duration"
 _MOST_WORKERS = 2  # each comes to take some 7 GB
 _ON_GPU = Path("/dev/nvidia0").exists()
+_ON_GPU = Path("/dev/nvidia0").exists()
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
@@ -34,6 +35,16 @@ def _own_cache(tmp_path_factory):
         patch.setenv("NSTJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("NSTJAX_OFFLINE", "1")
         yield
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compiles in half the time, to slower programs, in tests of which that is most of the time."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", not _ON_GPU)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()  # other tests compare bits with those of other processes
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ from nstjax.errors import NstjaxError
 from nstjax.fast.changes import changed_settings, refuse_changes
 from nstjax.fast.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = {"seed": 0, "layers": [["block1_conv1", 0.2]], "architecture": {"width": 1.0}}
 
 

@@ -16,6 +16,8 @@ from nstjax.errors import NstjaxError
 from nstjax.fast.network import check_side, init_params, paint
 from nstjax.fast.settings import OUTPUTS, UPSAMPLINGS, Architecture
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NARROW = Architecture(width=1 / 8)
 # All that a division by four can leave over, the least, and sides of very different lengths.
 SIZES = [(16, 16), (17, 30), (18, 19), (33, 16), (35, 57), (16, 202)]

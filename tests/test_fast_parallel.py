@@ -31,6 +31,8 @@ from nstjax.fast.parallel import check_batch_size, connect, one_of, replicate, s
 from nstjax.settings import override
 from nstjax.structure import structure_of
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FOUR_DEVICES = """
 import json
 from nstjax.errors import NstjaxError

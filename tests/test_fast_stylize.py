@@ -15,6 +15,8 @@ from nstjax.fast.network import check_params, init_params, paint
 from nstjax.fast.style_file import save_style
 from nstjax.images import Picture
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TINY = Architecture(width=0.125)
 
 

@@ -13,6 +13,8 @@ from nstjax.fast.memory import TILES, estimate_bytes
 from nstjax.fast.network import init_params, paint, paint_clipped
 from nstjax.images import load_image, resize_image
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # Every variant that has an operation of its own, at a quarter of the channels.
 VARIANTS = {
     "johnson": Architecture(width=0.25),

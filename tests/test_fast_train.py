@@ -32,6 +32,8 @@ from nstjax.fast.stylize import load_style, paint_pixels, stylize_fast
 from nstjax.fast.train import TrainingResult, settle
 from nstjax.settings import override
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # By its name: as an attribute, the package offers the function that is called like it.
 train_module = importlib.import_module("nstjax.fast.train")
 LONGER = 30  # steps

@@ -34,6 +34,8 @@ from nstjax.structure import TERMS, Inputs, Structure, Targets, structure_of
 from nstjax.targets import style_targets
 from nstjax.vgg import Weights
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("training_step.json").read_text())
 STYLE = inputs.picture(*GOLDEN["style_size"])[..., ::-1]
 # Compiling takes most of the time, and convolutions are as fast without it.
