@@ -1,6 +1,7 @@
 """Weight files in every layout that people have, whole and damaged, and their conversion."""
 
 import hashlib
+import sys
 
 import h5py
 import numpy as np
@@ -276,3 +277,19 @@ def test_without_a_cache(tmp_path, params, monkeypatch):
     monkeypatch.setenv("NSTJAX_CACHE", str(tmp_path / "file" / "cache"))
     path = write_h5(tmp_path / "own.h5", params)
     check_equal(load_weights("vgg16", path=path).params, params)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_without_room_for_the_conversion(tmp_path, cache, params):
+    """Files that may not grow stand for a full disk: the system refuses either way."""
+    import resource
+
+    path = write_h5(tmp_path / "own.h5", params)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, hard))
+    try:
+        weights = load_weights("vgg16", path=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    check_equal(weights.params, params)
+    assert not list(cache_dir().iterdir())

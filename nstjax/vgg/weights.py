@@ -1,4 +1,4 @@
-"""VGG weights: a file on disk in, parameters on the device out, converted once."""
+"""VGG weights: a file in, parameters out as NumPy arrays; Keras' files are converted once."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,14 +68,16 @@ def load_weights(
 
 def _read_converted(file: Path, sha256: str) -> Arrays:
     """Reads an HDF5 file by way of its conversion in the cache, which loads faster."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     def convert(target: Path) -> None:
         params = read_keras_h5(file)
         flat = {
             f"{layer}/{kind}": a for layer, kinds in params.items() for kind, a in kinds.items()
         }
-        save_file(flat, target, metadata={"preprocessing": "caffe", "source_sha256": sha256})
+        metadata = {"preprocessing": "caffe", "source_sha256": sha256}
+        # Not `save_file`, which raises its own error, not OSError, where the disk is full.
+        target.write_bytes(save(flat, metadata=metadata))
 
     converted = assets.cached_file(f"{file.stem}-{sha256[:16]}.safetensors", convert)
     try:
