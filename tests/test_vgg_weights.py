@@ -92,6 +92,15 @@ def test_own_safetensors(tmp_path, params, preprocessing):
     check_equal(weights.params, params)
 
 
+def test_a_preprocessing_that_is_unknown(tmp_path, params):
+    flat = {f"{layer}/{kind}": a for layer, kinds in params.items() for kind, a in kinds.items()}
+    path = tmp_path / "own.safetensors"
+    save_file(flat, path, metadata={"preprocessing": "cafe"})
+    message = r"own\.safetensors: unknown preprocessing 'cafe': did you mean 'caffe'\?.*; correct"
+    with pytest.raises(NstjaxError, match=message):
+        load_weights("vgg16", path=path)
+
+
 def torchvision_arrays(params, *, gaps=(2, 2, 3, 3, 3)):
     """The arrays of torchvision's `vgg16().features`, its layers numbered as there."""
     arrays, number, convolutions = {}, 0, iter(params.values())

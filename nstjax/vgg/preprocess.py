@@ -29,6 +29,12 @@ MEAN_COLOUR = {"caffe": _CAFFE_MEAN / 255.0, "torchvision": _TORCHVISION_MEAN}
 INPUT_SPREAD = {"caffe": 255.0 * float(np.mean(_TORCHVISION_STD)), "torchvision": 1.0}
 
 
+def check_preprocessing(kind: str) -> None:
+    """Raises an error for people if there is no such preprocessing."""
+    if kind not in _PREPROCESSING:
+        raise unknown_choice("preprocessing", kind, _PREPROCESSING)
+
+
 def preprocess(images: Float[Array | np.ndarray, "n h w 3"], kind: str) -> Float[Array, "n h w 3"]:
     """Brings pictures to the range, channel order and mean that weights were trained with.
 
@@ -51,6 +57,5 @@ def preprocess(images: Float[Array | np.ndarray, "n h w 3"], kind: str) -> Float
 
     Source: `keras.applications.imagenet_utils.preprocess_input`, modes `caffe` and `torch`.
     """
-    if kind not in _PREPROCESSING:
-        raise unknown_choice("preprocessing", kind, _PREPROCESSING)
+    check_preprocessing(kind)
     return _PREPROCESSING[kind](jnp.asarray(images))

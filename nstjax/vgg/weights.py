@@ -8,6 +8,7 @@ from nstjax.errors import NstjaxError
 from nstjax.files import sha256_of
 from nstjax.vgg.convert import Arrays, check_shapes, read_keras_h5, read_safetensors
 from nstjax.vgg.layers import check_network
+from nstjax.vgg.preprocess import check_preprocessing
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,28 @@ def load_weights(
         The weights.
 
     Raises:
-        NstjaxError: if there is no such file and none can be downloaded, or if it is damaged or
-            holds another network.
+        NstjaxError: if there is no such file and none can be downloaded, or if it is damaged, holds
+            another network or names a preprocessing that is unknown.
     """
     check_network(network)
     file = assets.find_weights(network, top=top, path=path, progress=progress)
     sha256 = sha256_of(file)
     if file.suffix == ".safetensors":
         params, preprocessing = read_safetensors(file)
+        _check_metadata(file, preprocessing)
     else:
         params, preprocessing = _read_converted(file, sha256), "caffe"
     has_top = check_shapes(params, network, file)
     if top and not has_top:
         raise NstjaxError(f"{file} has no classifier: pass the weights of {network} with its top")
     return Weights(network, preprocessing, params, has_top, sha256)
+
+
+def _check_metadata(file: Path, preprocessing: str) -> None:
+    try:
+        check_preprocessing(preprocessing)
+    except NstjaxError as error:
+        raise NstjaxError(f"{file}: {error}; correct the metadata in its header") from error
 
 
 def _read_converted(file: Path, sha256: str) -> Arrays:
