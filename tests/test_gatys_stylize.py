@@ -9,7 +9,7 @@ from PIL import Image
 
 import nstjax
 from nstjax.errors import NstjaxError
-from nstjax.gatys import stylize
+from nstjax.gatys import StylizeResult, stylize
 from nstjax.images import Picture, read_settings, resize_image
 
 CONTENT, STYLE = inputs.picture(24, 32), inputs.picture(30, 26)
@@ -291,3 +291,9 @@ def test_several_styles_coarse_to_fine_from_the_first(run):
 def test_several_styles_that_do_not_fit(run, settings, message):
     with pytest.raises(NstjaxError, match=message):
         run(**settings)
+
+
+def test_results_can_be_compared_and_hashed():
+    one, other = (StylizeResult(image=CONTENT, settings={}, history=[]) for _ in range(2))
+    assert one != other
+    assert len({one, other, one}) == 2

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from nstjax.errors import NstjaxError
-from nstjax.images import load_image, save_image, to_pillow
+from nstjax.images import MadePicture, load_image, save_image, to_pillow
 from nstjax.images.colour import srgb_profile
 
 SUFFIXES = ["png", "jpg", "jpeg", "webp", "tif", "tiff"]
@@ -201,3 +201,9 @@ def test_to_pillow(pixels, alpha):
     image = to_pillow(pixels, alpha)
     assert image.mode == "RGBA"
     np.testing.assert_array_equal(image, nearest(np.concatenate([pixels, alpha], 3)[0], 8))
+
+
+def test_made_pictures_can_be_compared_and_hashed(pixels):
+    one, other = (MadePicture(image=pixels, settings={}) for _ in range(2))
+    assert one != other
+    assert len({one, other, one}) == 2

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 import nstjax.vgg.weights
 from nstjax.assets import cache_dir
 from nstjax.errors import NstjaxError
-from nstjax.vgg import layer_names, load_weights
+from nstjax.vgg import Weights, layer_names, load_weights
 from nstjax.vgg.convert import read_keras_h5, read_safetensors
 
 
@@ -99,6 +99,12 @@ def test_a_preprocessing_that_is_unknown(tmp_path, params):
     message = r"own\.safetensors: unknown preprocessing 'cafe': did you mean 'caffe'\?.*; correct"
     with pytest.raises(NstjaxError, match=message):
         load_weights("vgg16", path=path)
+
+
+def test_weights_can_be_compared_and_hashed(params):
+    one, other = (Weights("vgg16", "caffe", params, top=False, sha256="0") for _ in range(2))
+    assert one != other
+    assert len({one, other, one}) == 2
 
 
 def torchvision_arrays(params, *, gaps=(2, 2, 3, 3, 3)):

@@ -27,7 +27,7 @@ from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StylizeResult(MadePicture):
     """A stylised picture and how it came about.
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from nstjax.images.save import save_image, to_pillow
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MadePicture:
     """A picture with what makes it again.
 

@@ -11,7 +11,7 @@ from nstjax.vgg.layers import check_network
 from nstjax.vgg.preprocess import check_preprocessing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """The parameters of a network and what they were trained on.
 
