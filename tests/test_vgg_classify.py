@@ -42,7 +42,7 @@ def top_five(weights, crop):
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 300), (520, 512)])
-def test_classify(random_vgg16_top, height, width):
+def test_classify(random_vgg16_top, height, width, compilations):
     picture = inputs.picture(height, width)
     found = classify(random_vgg16_top, picture)
     scaled = picture if height == 256 else resize_image(picture, 260, 256)
@@ -51,7 +51,9 @@ def test_classify(random_vgg16_top, height, width):
     expected = top_five(random_vgg16_top, crop)
     assert [label for label, _ in found] == [label for label, _ in expected]
     np.testing.assert_allclose([p for _, p in found], [p for _, p in expected], rtol=1e-3)
+    compilations.clear()
     assert classify(random_vgg16_top, picture, count=2) == found[:2]
+    assert not compilations
 
 
 def test_without_the_classifier(random_vgg16):

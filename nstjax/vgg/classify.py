@@ -1,6 +1,6 @@
 """What VGG sees in a picture: the check that the network and its weights are used right."""
 
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 
 import jax
@@ -44,21 +44,21 @@ def classify(
         raise NstjaxError(
             f"these {weights.network} weights have no classifier: load the ones with the top"
         )
-
-    @jax.jit
-    def predict(params: Params, picture: Array) -> Array:
-        return extract_features(
-            params,
-            picture,
-            network=weights.network,
-            layers=("predictions",),
-            preprocessing=weights.preprocessing,
-        )["predictions"]
-
-    probabilities = np.asarray(predict(weights.params, _central_crop(pixels))[0])
+    crop = _central_crop(pixels)
+    probabilities = np.asarray(
+        _predict(weights.network, weights.preprocessing, weights.params, crop)[0]
+    )
     best = np.argsort(-probabilities)[:count]
     labels = imagenet_labels()
     return [(labels[i], float(probabilities[i])) for i in best]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _predict(network: str, preprocessing: str, params: Params, picture: Array) -> Array:
+    layer = "predictions"
+    return extract_features(
+        params, picture, network=network, layers=(layer,), preprocessing=preprocessing
+    )[layer]
 
 
 def _central_crop(pixels: Float[Array | np.ndarray, "1 h w 3"]) -> Float[np.ndarray, "1 s s 3"]:

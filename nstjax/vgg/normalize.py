@@ -1,6 +1,7 @@
 """VGG on other scales: every filter's mean activation 1, as in the paper, or one factor for all."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib import resources
 
 import jax
@@ -35,28 +36,33 @@ def mean_activations(
         NstjaxError: if there is no picture.
     """
     layers = tuple(name for name in layer_names(weights.network) if "conv" in name)
-
-    @jax.jit
-    def picture_means(params: Params, picture: Array) -> dict[str, Array]:
-        features = extract_features(
-            params,
-            picture,
-            network=weights.network,
-            layers=layers,
-            preprocessing=weights.preprocessing,
-            pooling=pooling,
-        )
-        return {name: jnp.mean(features[name], axis=(0, 1, 2)) for name in layers}
-
+    params = jax.device_put({name: weights.params[name] for name in layers})
     total = {name: np.zeros(len(weights.params[name]["bias"]), np.float64) for name in layers}
     count = 0
     for picture in pictures:
-        for name, means in picture_means(weights.params, picture).items():
+        for name, means in _picture_means(
+            weights.network, weights.preprocessing, pooling, params, picture
+        ).items():
             total[name] += np.asarray(means)
         count += 1
     if not count:
         raise NstjaxError("mean activations need at least one picture")
     return {name: (sums / count).astype(np.float32) for name, sums in total.items()}
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _picture_means(
+    network: str, preprocessing: str, pooling: str, params: Params, picture: Array
+) -> dict[str, Array]:
+    features = extract_features(
+        params,
+        picture,
+        network=network,
+        layers=tuple(params),
+        preprocessing=preprocessing,
+        pooling=pooling,
+    )
+    return {name: jnp.mean(y, axis=(0, 1, 2)) for name, y in features.items()}
 
 
 def rescale(params: Arrays, means: Means) -> Arrays:
