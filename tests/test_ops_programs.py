@@ -272,6 +272,19 @@ def test_a_program_in_a_trace_is_a_part_of_it(anew, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_program_can_be_differentiated_and_mapped(anew, tmp_path):
+    """Outside of `jax.jit`, where nothing but its arguments is traced."""
+    make, _ = anew
+    shift, limit = jnp.float32(0), jnp.full(3, 9.0)
+
+    def total(x: jax.Array) -> jax.Array:
+        return make()(2.0, shift, limit=limit, pair=Pair(x, {"a": x})).first.sum()
+
+    assert jax.grad(total)(jnp.ones(3)).tolist() == [2, 2, 2]
+    assert jax.vmap(total)(jnp.ones((2, 3))).tolist() == [6, 6]
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_the_settings_nothing_is_kept(monkeypatch):
     settings = {"jax_compilation_cache_dir": "folder", "jax_enable_compilation_cache": True}
     monkeypatch.setattr(traced, "_settings", lambda: settings)

@@ -115,7 +115,9 @@ class Program(Generic[Args, Result]):
 
     def __call__(self, *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Runs it; the first time with arguments of these shapes, compiles it."""
-        if isinstance(jax.device_put(0), Tracer):  # as is whatever is made in a trace
+        # In a trace all that is made is traced; under `jax.grad` and `jax.vmap`, arguments alone.
+        in_a_trace = isinstance(jax.device_put(0), Tracer)
+        if in_a_trace or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs))):
             return self._in_a_trace(*args, **kwargs)
         kept, leaves = self._find(*args, **kwargs)
         return self._jitted(*args, **kwargs) if kept is None else kept(leaves)
