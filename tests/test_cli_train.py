@@ -35,7 +35,6 @@ from nstjax.fast import (
     get_training_recipe,
     load_style,
 )
-from nstjax.fast.loop import STOPPED
 from nstjax.fast.trainer import first_state
 from nstjax.fields import setting
 from nstjax.settings import override
@@ -297,13 +296,20 @@ def test_a_folder_that_cannot_be_written(folder, capsys, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite(calls, capsys):
-    calls["answer"] = TrainingResult(Path("s"), 9, {}, "the loss was no longer finite in step 9")
+    why = "the loss was no longer finite in step 9"
+    calls["answer"] = TrainingResult(Path("s"), 9, {}, why, "diverged")
     code = main(["train", *SMALL])
     expect_failure(capsys, code, "step 9", "no checkpoint in runs/mine yet", "--learning-rate")
     for step in ("500", "1000", "1500.damaged"):
         Path("runs/mine/checkpoints", step).mkdir(parents=True)
     code = main(["train", *SMALL])
     expect_failure(capsys, code, "goes on from step 1000 of runs/mine", "--allow-change")
+
+
+def test_data_that_another_process_lacks(calls, capsys):
+    calls["answer"] = TrainingResult(Path("s"), 9, {}, "another process has no photographs", "data")
+    code = main(["train", *SMALL])
+    expect_failure(capsys, code, "another process has no photographs; there is no checkpoint in")
 
 
 def test_the_second_interrupt_stops_at_once(calls, capsys):
@@ -383,8 +389,9 @@ def test_other_processes_say_and_write_nothing(calls, capsys, monkeypatch):
     monkeypatch.setattr("jax.process_index", lambda: 1)
     calls["steps"] = (1, 4)
     assert main(["train", *SMALL, "--workdir", "/proc/runs"]) == 0
-    calls["answer"] = TrainingResult(Path("s"), 4, {}, STOPPED)
-    assert main(["train", *SMALL]) == 130
+    for ended, code in {"asked": 130, "data": 2, "diverged": 2}.items():
+        calls["answer"] = TrainingResult(Path("s"), 4, {}, "for a reason", ended)
+        assert main(["train", *SMALL]) == code
     calls["warn"]("anything")
     assert main(["train", *SMALL, "--dry-run"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -59,7 +59,23 @@ print(json.dumps({"devices": jax.device_count(), "compiled": seen, "refused": re
 """
 
 TWO_PROCESSES = """
+import json
+from nstjax.errors import NstjaxError
 from nstjax.fast.parallel import connect
+
+class Fading:
+    # Photographs on a disk that goes away.
+    def __init__(self, source):
+        self.source, self.gone = source, False
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        if self.gone:
+            raise NstjaxError("gone")
+        return self.source[index]
+
 folder, photographs, port, index = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
 jax.config.update("jax_disable_most_optimizations", True)
 connect(f"127.0.0.1:{port}", 2, index)
@@ -69,7 +85,20 @@ def stop(progress):
     return index == 1 and progress.step == 2
 
 result = run(folder / f"stopped{index}", photographs, steps=100, callback=stop)
-print(jax.process_count(), jax.device_count(), result.step, result.stopped)
+print(json.dumps([jax.process_count(), jax.device_count(), result.step, result.ended]))
+
+# The second one's photographs go; and then are not there from the start.
+fading = Fading(open_dataset(f"folder:{photographs}").source)
+def go(progress):
+    fading.gone = index == 1 and progress.step >= 2
+
+for _ in range(2):
+    try:
+        result = run(folder / f"gone{index}", Dataset("fading", fading), steps=100, callback=go)
+        ended = [result.step, result.ended, result.stopped]
+    except NstjaxError as error:
+        ended = [0, "raised", str(error)]
+    print(json.dumps(ended))
 """
 
 
@@ -96,11 +125,12 @@ def four_devices(tmp_path_factory, photographs, alone) -> tuple[Path, dict]:
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory, photographs) -> tuple[Path, list[str]]:
-    """A run that the second process stops, and gradients; and what they said."""
+def two_processes(tmp_path_factory, photographs) -> tuple[Path, list[list]]:
+    """Runs that the second process stops, and gradients; and what they said."""
     folder, port = tmp_path_factory.mktemp("two"), free_port()
     both = [start(TWO_PROCESSES, folder, photographs, port, index) for index in range(2)]
-    return folder, [finish(process).splitlines()[-1] for process in both]  # Gloo prints, too
+    said = [finish(process).splitlines() for process in both]
+    return folder, [[json.loads(line) for line in lines[-3:]] for lines in said]  # Gloo prints, too
 
 
 def expect_one_devices_gradient(saved: Path) -> None:
@@ -138,7 +168,7 @@ def test_gradients_on_four_devices_are_one_devices(four_devices):
 
 def test_gradients_in_two_processes_are_one_devices(two_processes):
     folder, said = two_processes
-    assert all(line.startswith("2 2 ") for line in said)
+    assert all(lines[0][:2] == [2, 2] for lines in said)
     for index in range(2):
         expect_one_devices_gradient(folder / f"gradient{index}.npz")
 
@@ -149,14 +179,29 @@ def test_four_devices_go_on_where_one_stopped(alone, four_devices):
 
 def test_one_device_goes_on_where_two_processes_stopped(alone, two_processes, photographs):
     folder, said = two_processes
-    assert said[0] == said[1]
-    step = int(said[0].split()[2])
+    assert said[0][0] == said[1][0]
+    step, ended = said[0][0][2:]
     assert 2 < step < STEPS
-    assert "stopped on request" in said[0]
+    assert ended == "asked"
     assert [path.name for path in folder.iterdir() if "stopped" in path.name] == ["stopped0"]
     assert saved_steps(folder / "stopped0")[-1] == step
     assert run(folder / "stopped0", photographs).step == STEPS
     expect_equal_to_rounding(folder / "stopped0", alone / "whole")
+
+
+def test_all_processes_stop_where_one_has_no_photographs(two_processes):
+    """They would wait for it without end. What was learned is kept, two steps alone are not."""
+    folder, [first, second] = two_processes
+    [step, *how], again = first[1:]
+    assert 2 < step < 100
+    assert how[0] == "data"
+    assert "another process has no photographs" in how[1]
+    assert saved_steps(folder / "gone0")[-1] == step
+    assert newest(folder / "gone0").step == step
+    assert again == [step + 2, *how]
+    for _, ended, message in second[1:]:
+        assert ended == "raised"
+        assert "of fading are broken" in message
 
 
 def test_neither_a_second_epoch_nor_a_resumption_compiles(four_devices):

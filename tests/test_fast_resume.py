@@ -24,7 +24,6 @@ from training import (
 
 from nstjax.errors import NstjaxError
 from nstjax.fast.log import read_log
-from nstjax.fast.loop import STOPPED
 from nstjax.fast.settings import Architecture
 from nstjax.fast.stylize import load_style
 from nstjax.settings import override
@@ -81,7 +80,7 @@ def expect_same_bits(found: Path, expected: Path) -> None:
 def test_a_run_that_was_ended_goes_on(begun, whole, photographs):
     assert saved_steps(begun) == [EVERY, 2 * EVERY]
     result = run(begun, photographs)
-    assert (result.step, result.stopped) == (STEPS, "")
+    assert (result.step, result.stopped, result.ended) == (STEPS, "", "done")
     expect_same_bits(begun, whole)
 
 
@@ -94,7 +93,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path, whole, photogra
         return progress.step == asked_at
 
     result = run(tmp_path, photographs, callback=callback)
-    assert result.stopped == STOPPED
+    assert (result.ended, result.stopped) == ("asked", "stopped on request")
     assert result.step in (asked_at, asked_at + 1)  # the devices are a step ahead
     assert saved_steps(tmp_path)[-1] == newest(tmp_path).step == result.step == reported[-1]
     assert load_style(tmp_path / "mine").provenance["steps"] == result.step

@@ -149,6 +149,7 @@ def test_a_loss_that_is_not_finite(tmp_path, whole, photographs, monkeypatch, at
     reported = []
     monkeypatch.setattr(train_module, "make_parallel_step", poisoned)
     result = run(tmp_path, photographs, callback=lambda progress: reported.append(progress.step))
+    assert result.ended == "diverged"
     assert result.stopped == f"the loss was no longer finite in step {at}"
     assert reported == [*range(1, at)]
     good = (at - 1) // EVERY * EVERY

@@ -106,6 +106,7 @@ def run(
 
 
 @functools.cache
+@jax.enable_x64(False)  # whoever asks first
 def _shapes() -> Any:
     return jax.eval_shape(lambda: first_state(RECIPE))
 

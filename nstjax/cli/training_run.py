@@ -16,7 +16,6 @@ from nstjax.errors import NstjaxError
 from nstjax.fast import Dataset, TrainingProgress, TrainingRecipe, TrainingResult, train
 from nstjax.fast.checkpoints import saved_steps
 from nstjax.fast.log import read_log
-from nstjax.fast.loop import STOPPED
 from nstjax.fast.network import Params
 from nstjax.images import Picture
 from nstjax.report import TensorBoardLog, contact_sheet, save_training_plot
@@ -92,7 +91,7 @@ def train_style(job: Job) -> int:
     except KeyboardInterrupt:
         return fail(f"stopped at once: {_going_on(job.folder)}", INTERRUPTED)
     if not job.leader:
-        return INTERRUPTED if result.stopped == STOPPED else BAD_INPUT if result.stopped else DONE
+        return {"done": DONE, "asked": INTERRUPTED}.get(result.ended, BAD_INPUT)
     _save_plot(job, result)
     return _ended(job, result)
 
@@ -104,9 +103,11 @@ def tell(message: str) -> None:
 
 def _ended(job: Job, result: TrainingResult) -> int:
     """Says in one line how a training ended; returns the exit code."""
-    if result.stopped == STOPPED:
+    if result.ended == "asked":
         return fail(f"stopped after step {result.step}: {_going_on(job.folder)}", INTERRUPTED)
-    if result.stopped:
+    if result.ended == "data":
+        return fail(f"{result.stopped}; {_going_on(job.folder)}")
+    if result.ended == "diverged":
         remedy = "--learning-rate, or --clip-norm 1"
         if saved_steps(job.folder / "checkpoints"):
             remedy += ", and --allow-change of what you change"

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -27,7 +27,15 @@ from nstjax.objective import Inputs
 from nstjax.provenance import made_with
 
 Pixels = Float[np.ndarray, "n h w 3"]
-STOPPED = "stopped on request"
+Ended = Literal["done", "asked", "data", "diverged"]
+
+# What a process has to say to the others in a step; what is greatest counts.
+_GO_ON, _ASKED, _NO_DATA = 0, 1, 2
+_ENDS: dict[int, tuple[Ended, str]] = {
+    _GO_ON: ("done", ""),
+    _ASKED: ("asked", "stopped on request"),
+    _NO_DATA: ("data", "another process has no photographs any more: its own message says why"),
+}
 
 
 class _Diverged(Exception):
@@ -45,7 +53,8 @@ class TrainingProgress:
             `style_raw`, …), `gradient_norm`.
         images_per_second: since the run, or its resumption, began; compilation not counted.
         waiting: the share of that time in which the devices had no photographs.
-        paint: the network with its averaged parameters, from pictures to pictures in [0, 1].
+        paint: the network with its averaged parameters, from pictures to pictures in [0, 1]. They
+            may be those of a step later: the devices are ahead of the reports.
     """
 
     step: int
@@ -147,11 +156,12 @@ class Run:
         self._callback = callback
         self._every = checkpoint_every
         self._named_broken = len(batches.broken)
-        self._wants_to_stop = False
+        self._says = _GO_ON
+        self._data_error: NstjaxError | None = None
         # Steps that the devices have begun and nobody has looked at yet.
         self._pending: deque[tuple[int, ParallelMetrics]] = deque()
 
-    def go(self, parallel_step: ParallelStep, inputs: Inputs) -> str:
+    def train(self, parallel_step: ParallelStep, inputs: Inputs) -> tuple[Ended, str]:
         """Trains to the last step.
 
         Args:
@@ -159,47 +169,61 @@ class Run:
             inputs: the objective's numbers, replicated.
 
         Returns:
-            Why it ended before; empty where it did not.
+            How it ended: `"done"` after the last step; before it `"asked"`, by the callback of any
+            process; `"data"`, by those of another process; or `"diverged"`. And why, for people;
+            empty where it is done.
 
         Raises:
             NstjaxError: if too many photographs are broken; a checkpoint is saved first.
         """
         self._begin = self._since = time.perf_counter()
         self._waited = self._batches.waited
-        batch, no_more = self._batch_for_next_step()
+        position = self._batches.get_state()
+        batch = self._batch_for_next_step(None)
         if self.step >= self._recipe.steps and not self._files.style.exists():
-            self._save(self._batches.get_state())  # there was no room for it, or it was lost since
-        stopped = ""
+            self._save(position)  # there was no room for it, or it was lost since
+        stop = _GO_ON
         try:
-            while batch is not None and not stopped:
-                stop = np.full(jax.local_device_count(), self._wants_to_stop, np.float32)
-                self._state, metrics = parallel_step(self._state, batch, inputs, stop)
+            while batch is not None and not stop:
+                says = np.full(jax.local_device_count(), self._says, np.float32)
+                self._state, metrics = parallel_step(self._state, batch, inputs, says)
                 self.step += 1
                 self._pending.append((self.step, metrics))
-                position = self._batches.get_state()
-                batch, no_more = self._batch_for_next_step()
+                if self._data_error is None:
+                    position = self._batches.get_state()
+                batch = self._batch_for_next_step(batch)
                 due = batch is None or self.step % self._every == 0
-                stopped = self._report_all_but(0 if due else 1)
-                if due or stopped:
-                    stopped = self._report_all_but(0) or stopped
-                    self._save(position)
+                stop = self._report_all_but(0 if due else 1)
+                if due or stop:
+                    stop = max(stop, self._report_all_but(0))
+                    # It takes two steps to hear of missing data: there may have been none at all.
+                    if stop != _NO_DATA or self.step > self._first + 2:
+                        self._save(position)
         except _Diverged as error:  # what is saved already is the last good state
-            return str(error)
-        if no_more is not None:
-            raise no_more
-        return stopped if self.step < self._recipe.steps else ""
+            return "diverged", str(error)
+        if self._data_error is not None:
+            raise self._data_error
+        return _ENDS[stop if self.step < self._recipe.steps else _GO_ON]
 
-    def _batch_for_next_step(self) -> tuple[Any, NstjaxError | None]:
-        """The next photographs on the devices; None after the last step, or why there are none.
+    def _batch_for_next_step(self, last: Any) -> Any:
+        """The next photographs on the devices; None after the last step, or if there are none.
 
-        Raised at once, the error would lose what has been learned since the last checkpoint.
+        Raised at once, the error would lose what has been learned since the last checkpoint. And
+        other processes would wait in vain for this one to take part in a step: it takes part, with
+        its last photographs, until they have heard.
         """
         if self.step >= self._recipe.steps:
-            return None, None
-        try:
-            return split(self._next_batch()), None
-        except NstjaxError as error:
-            return None, error
+            return None
+        if self._data_error is None:
+            try:
+                return split(self._next_batch())
+            except NstjaxError as error:
+                self._data_error = error
+        if jax.process_count() == 1:
+            return None
+        self._says = _NO_DATA
+        size, share = self._recipe.image_size, self._recipe.batch_size // jax.process_count()
+        return split(np.zeros((share, size, size, 3), np.float32)) if last is None else last
 
     def _next_batch(self) -> Pixels:
         """The next photographs; tells of broken ones, each once."""
@@ -209,17 +233,17 @@ class Run:
         self._named_broken = len(self._batches.broken)
         return batch
 
-    def _report_all_but(self, count: int) -> str:
-        """Reports what is pending, the last few excepted; returns why to end, empty if not to."""
-        stopped = ""
+    def _report_all_but(self, count: int) -> int:
+        """Reports what is pending, the last few excepted; returns whether to end, and for what."""
+        stop = _GO_ON
         while len(self._pending) > count:
-            stopped = self._report(*self._pending.popleft()) or stopped
-        return stopped
+            stop = max(stop, self._report(*self._pending.popleft()))
+        return stop
 
-    def _report(self, step: int, metrics: ParallelMetrics) -> str:
-        """Logs a step once it is done; returns why the run is to end, empty if it is not."""
+    def _report(self, step: int, metrics: ParallelMetrics) -> int:
+        """Logs a step once it is done; returns whether the run is to end, and for what."""
         values = {name: float(value) for name, value in one_of(metrics).items()}
-        stop = values.pop("stop")
+        stop = int(values.pop("stop"))
         if not all(map(math.isfinite, values.values())):
             self._files.log.flush()
             raise _Diverged(f"the loss was no longer finite in step {step}")
@@ -236,10 +260,9 @@ class Run:
             progress = TrainingProgress(
                 step=step, steps=self._recipe.steps, metrics=values, paint=self._paint_now, **speed
             )
-            self._wants_to_stop |= bool(self._callback(progress))
+            self._says = max(self._says, _ASKED if self._callback(progress) else _GO_ON)
         # Alone, there is no need to ask the others, which takes steps.
-        stop = stop or (self._wants_to_stop and jax.process_count() == 1)
-        return STOPPED if stop else ""
+        return max(stop, self._says) if jax.process_count() == 1 else stop
 
     def _paint_now(self, pixels: Pixels) -> Pixels:
         recipe, average = self._recipe, one_of(self._state.average)

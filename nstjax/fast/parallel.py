@@ -95,9 +95,9 @@ def make_parallel_step(recipe: TrainingRecipe, structure: Structure) -> Parallel
         structure: of the objective.
 
     Returns:
-        As `make_step`, of replicated state and numbers and a split batch; and of a flag per device,
-        whether its process wants to stop, of which the metrics hold the greatest as `stop`, so that
-        all processes stop after the same step.
+        As `make_step`, of replicated state and numbers and a split batch; and of a number per
+        device, 0 unless its process wants to stop, of which the metrics hold the greatest as
+        `stop`, so that all processes stop after the same step.
     """
     # So that a run which goes on for longer, or with other data, uses the program that is there.
     steps = recipe.steps if recipe.decay == "cosine" else 1

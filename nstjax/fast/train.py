@@ -21,7 +21,7 @@ from nstjax.fast.changes import changed_settings, refuse_changes
 from nstjax.fast.checkpoints import Checkpoints
 from nstjax.fast.data import Batches, Dataset
 from nstjax.fast.log import MetricsLog
-from nstjax.fast.loop import Files, Run, TrainingCallback
+from nstjax.fast.loop import Ended, Files, Run, TrainingCallback
 from nstjax.fast.network import Params, auto_precision
 from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
@@ -46,13 +46,16 @@ class TrainingResult:
         path: the trained style's file, as of the last checkpoint.
         step: steps done.
         metrics: of the last of them.
-        stopped: why it ended before its last step; empty where it did not.
+        stopped: why it ended before its last step, for people; empty where it did not.
+        ended: the same in a word: `"done"`, `"asked"` to stop, `"data"`, of which another process
+            had no more, or `"diverged"`.
     """
 
     path: Path
     step: int
     metrics: dict[str, float]
     stopped: str = ""
+    ended: Ended = "done"
 
 
 def train(
@@ -93,7 +96,8 @@ def train(
 
     Returns:
         The trained style's file, and how the run ended. A loss that is not finite ends it with the
-        newest checkpoint as it was.
+        newest checkpoint as it was. Where the data of one of several processes end it, that one
+        raises the error and the others return.
 
     Raises:
         NstjaxError: if the settings cannot be used with these pictures, weights or devices, or
@@ -131,8 +135,8 @@ def train(
             callback=callback,
             checkpoint_every=checkpoint_every,
         )
-        stopped = run.go(make_parallel_step(recipe, structure), replicate(inputs))
-    return TrainingResult(files.style, run.step, run.metrics, stopped)
+        ended, stopped = run.train(make_parallel_step(recipe, structure), replicate(inputs))
+    return TrainingResult(files.style, run.step, run.metrics, stopped, ended)
 
 
 def _earlier_losses(
