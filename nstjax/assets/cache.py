@@ -38,7 +38,11 @@ def assets_path() -> Path | None:
 
 
 def is_offline() -> bool:
-    """Tells whether `$NSTJAX_OFFLINE` forbids downloading."""
+    """Tells whether downloading is forbidden.
+
+    Returns:
+        True where `$NSTJAX_OFFLINE` is set, and not to `0`.
+    """
     return os.environ.get("NSTJAX_OFFLINE", "0") not in ("", "0")
 
 

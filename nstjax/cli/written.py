@@ -12,7 +12,7 @@ from nstjax.cli.outputs import Outputs
 from nstjax.errors import NstjaxError
 from nstjax.files import write_whole
 from nstjax.gatys import History, Sources, StylizeResult
-from nstjax.images import MadePicture, public_name, resize_image
+from nstjax.images import MadePicture, resize_image, short_name
 from nstjax.report import save_report
 
 
@@ -90,7 +90,7 @@ def _save_report(
     result: StylizeResult,
 ) -> None:
     height, width = result.image.shape[1:3]
-    names = [Path(public_name(style.name)).name for style in sources.styles]
+    names = [short_name(style.name) for style in sources.styles]
     title = f"{result.settings['content']} in the style of {' and '.join(names)}"
     save_report(
         path,

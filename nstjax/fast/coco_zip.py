@@ -1,13 +1,13 @@
 """COCO's zip files of photographs: at hand, or downloaded, going on where a download broke off."""
 
 import hashlib
-import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nstjax.assets import is_offline
 from nstjax.assets.download import RETRY_WAITS_S, TIMEOUT_S
 from nstjax.errors import NstjaxError
 
@@ -81,7 +81,7 @@ def find_archive(year: str, root: Path, *, manual_dir: Path | None, progress: bo
     if path.is_file():
         return path
     by_hand = f"download {archive.url} yourself and name its folder with --manual-dir"
-    if os.environ.get("NSTJAX_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         raise NstjaxError(
             f"coco/{year} is not prepared in {root} and NSTJAX_OFFLINE forbids downloading it: "
             f"{by_hand}, or name the right folder with --data-dir"

@@ -22,8 +22,8 @@ from nstjax.images import (
     describe_input,
     fit_size,
     load_image,
-    public_name,
     resize_image,
+    short_name,
 )
 from nstjax.memory import (
     Plan,
@@ -154,7 +154,7 @@ def stylize_fast(
     settings = {
         "method": "fast",
         "style": style.name,
-        "content": Path(public_name(picture.name)).name,
+        "content": short_name(picture.name),
         "inputs": inputs,
         "size": max(image.shape[1:3]),
         "tile": plan.tile,

@@ -20,6 +20,7 @@ from nstjax.images import (
     describe_input,
     public_name,
     resize_image,
+    short_name,
 )
 from nstjax.provenance import made_with
 from nstjax.recipes import DEFAULT_RECIPE, get_recipe
@@ -165,7 +166,7 @@ def run_settings(
     """
     values = dataclasses.asdict(recipe)
     content, init = sources.content, sources.init
-    names = [Path(public_name(style.name)).name for style in sources.styles]
+    names = [short_name(style.name) for style in sources.styles]
     described = [describe_input(style) for style in sources.styles]
     one = len(names) == 1  # a single one is stored without list and weight
     inputs = {"content": describe_input(content), "style": described[0] if one else described}
@@ -175,7 +176,7 @@ def run_settings(
         "recipe": values.pop("name"),
         **values,
         "init": recipe.init if init is None else public_name(recipe.init),
-        "content": Path(public_name(content.name)).name,
+        "content": short_name(content.name),
         "style": names[0] if one else names,
         **({} if one else {"style_weights": list(sources.style_weights)}),
         "inputs": inputs,

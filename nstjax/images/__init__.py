@@ -5,7 +5,7 @@ An image is a float32 array of shape (1, height, width, 3): RGB in [0, 1], encod
 
 from nstjax.images.fetch import is_url
 from nstjax.images.find import find_images
-from nstjax.images.identity import describe_input, public_name, sha256_of_pixels
+from nstjax.images.identity import describe_input, public_name, sha256_of_pixels, short_name
 from nstjax.images.load import Picture, load_image, load_made_image
 from nstjax.images.metadata import read_settings, read_size
 from nstjax.images.resize import fit_size, resize_image
@@ -31,5 +31,6 @@ __all__ = [
     "resize_image",
     "save_image",
     "sha256_of_pixels",
+    "short_name",
     "to_pillow",
 ]

@@ -59,6 +59,22 @@ def public_name(name: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def short_name(name: str) -> str:
+    """Returns the last part of what may be told of where a picture came from.
+
+    Args:
+        name: a path or an address.
+
+    Returns:
+        The file's name, also of an address.
+
+    Example:
+        >>> short_name("/home/me/photo.jpg"), short_name("https://me:key@host/a.jpg?token=1")
+        ('photo.jpg', 'a.jpg')
+    """
+    return Path(public_name(name)).name
+
+
 def sha256_of_pixels(*arrays: Float[np.ndarray, "..."] | None) -> str:
     """Computes the SHA-256 of arrays in float32, and of their shapes.
 
