@@ -20,16 +20,17 @@ from training import (
     run,
     save_photographs,
     saved_steps,
+    shallow_weights,
 )
 
 from nstjax.errors import NstjaxError
-from nstjax.fast.data import Dataset
+from nstjax.fast.data import Dataset, open_dataset
 from nstjax.fast.log import read_log
 from nstjax.fast.loop import TrainingProgress
 from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.sources import Record
 from nstjax.fast.stylize import load_style, paint_pixels, stylize_fast
-from nstjax.fast.train import TrainingResult, settle
+from nstjax.fast.train import TrainingResult, run_config, settle
 from nstjax.settings import override
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -284,6 +285,13 @@ def test_a_folder_that_cannot_be_written_does_not_end_it(tmp_path, photographs):
     warned: list[str] = []
     assert run(tmp_path / "runs", photographs, steps=1, warn=warned.append).step == 1
     assert len(warned) == 3  # checkpoints, log, and style
+
+
+def test_an_address_keeps_its_secrets(photographs):
+    style = replace(STYLE, name="https://me:key@example.org/mine.png?token=1")
+    dataset = open_dataset(f"folder:{photographs}")
+    found, expected = (run_config(RECIPE, s, dataset, shallow_weights()) for s in (style, STYLE))
+    assert found == expected
 
 
 def test_settling():

@@ -26,7 +26,7 @@ from nstjax.fast.network import Params, auto_precision
 from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.trainer import State, first_state
-from nstjax.images import Picture, fit_size, resize_image
+from nstjax.images import Picture, fit_size, resize_image, short_name
 from nstjax.objective import network_params
 from nstjax.settings import override
 from nstjax.structure import Inputs, Structure, Targets, TermWeights, structure_of, weights_of
@@ -205,7 +205,7 @@ def run_config(
     # Trained styles are passed on: where somebody keeps their photographs does not go with them.
     photographs = f"{kind}{colon}{Path(place).name}"
     return values | {
-        "style_image": f"{Path(style.name).name} {digest}",
+        "style_image": f"{short_name(style.name)} {digest}",
         "dataset": f"{photographs}, {len(dataset)} pictures",
         "weights_sha256": weights.sha256,
     }
