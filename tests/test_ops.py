@@ -14,7 +14,7 @@ from nstjax.errors import NstjaxError
 from nstjax.ops import conv3x3, convolution, transform_frozen, winograd
 from nstjax.ops.convolution import Transformed
 from nstjax.ops.direct import direct as by_xla
-from nstjax.ops.direct import turned
+from nstjax.ops.direct import flip_kernel
 
 SHAPES = [(1, 8, 8), (2, 7, 5), (1, 1, 1), (1, 1, 6), (3, 9, 1), (1, 2, 3)]
 
@@ -173,7 +173,7 @@ def test_winograd_by_strips(strip_bytes, pad, rng, monkeypatch):
     @jax.jit
     def ours(x, kernel, gradient):
         y = winograd.convolve(x, winograd.transform_kernel(kernel), pad)
-        for_x = winograd.convolve(gradient, winograd.transform_kernel(turned(kernel)), 2 - pad)
+        for_x = winograd.convolve(gradient, winograd.transform_kernel(flip_kernel(kernel)), 2 - pad)
         return y, for_x, winograd.kernel_gradient(x, gradient, pad)
 
     x, kernel, gradient = arrays_of(rng, 2, 27, 13, pad)
@@ -224,7 +224,7 @@ def test_a_frozen_kernel_is_transformed_once_and_has_no_gradient(rng, padding):
     expected, vjp = jax.vjp(lambda x: conv3x3(x, kernel, padding=padding), x)
 
     def frozen(x, kernel):
-        both = (winograd.transform_kernel(k) for k in (kernel, turned(kernel)))
+        both = (winograd.transform_kernel(k) for k in (kernel, flip_kernel(kernel)))
         return conv3x3(x, kernel, padding=padding, transformed=Transformed(*both))
 
     y, frozen_vjp = jax.vjp(frozen, x, kernel)
@@ -292,14 +292,14 @@ def test_on_two_devices():
 import jax, jax.numpy as jnp
 jax.config.update("jax_num_cpu_devices", 2)
 from nstjax.ops import conv3x3
-from nstjax.ops.direct import direct, direct_kernel_gradient, turned
+from nstjax.ops.direct import direct, direct_kernel_gradient, flip_kernel
 x = jax.random.normal(jax.random.key(0), (2, 1, 64, 64, 64))
 kernel = jax.random.normal(jax.random.key(1), (3, 3, 64, 64))
 gradients = jax.grad(lambda x, kernel: jnp.sum(conv3x3(x, kernel) ** 2), (0, 1))
 for_x, for_kernel = jax.pmap(gradients, in_axes=(0, None))(x, kernel)
 assert len(for_x.sharding.device_set) == 2
 twice = 2 * direct(x[:, 0], kernel, pad=1)
-expected_x = direct(twice, turned(kernel), pad=1)
+expected_x = direct(twice, flip_kernel(kernel), pad=1)
 expected_kernel = direct_kernel_gradient(x[:, 0], twice, pad=1)
 assert jnp.allclose(for_x[:, 0], expected_x, atol=1e-5 * jnp.abs(expected_x).max())
 assert jnp.allclose(for_kernel.sum(0), expected_kernel, atol=1e-5 * jnp.abs(expected_kernel).max())

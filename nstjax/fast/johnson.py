@@ -48,7 +48,7 @@ class Johnson(StyleModule):
         layer = self.normalized
         x = relu(layer("conv1", conv_few_inputs, reflect(image, 4), narrow, size=9))
         x = relu(layer("conv2", conv3x3_stride2, reflect(x, 1), middle))
-        x = relu(layer("conv3", conv3x3_stride2, reflect(x, 1), wide, keep=True))
+        x = relu(layer("conv3", conv3x3_stride2, reflect(x, 1), wide, cache=True))
         for block in range(1, RESIDUAL_BLOCKS + 1):
             x = self.residual(f"residual{block}", x)
         enlarge = _ENLARGE[self.architecture.upsampling]

@@ -10,7 +10,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array
 
 from nstjax.fast.settings import Architecture
-from nstjax.ops import conv3x3, kept, neighbourhood, normalize, pointwise, reflect
+from nstjax.ops import cached, conv3x3, neighbourhood, normalize, pointwise, reflect
 from nstjax.ops.rowwise import Picture
 
 Algorithm = Callable[[Array, Array], Array]  # of a picture and a kernel, as in `nstjax.ops`
@@ -104,7 +104,7 @@ class StyleModule(nn.Module):
         *,
         size: int = 3,
         gain: float = 1.0,
-        keep: bool = False,
+        cache: bool = False,
     ) -> Picture:
         """Convolves, and normalises each picture's channels, to a spread of `gain` at first.
 
@@ -112,16 +112,16 @@ class StyleModule(nn.Module):
         comes from, unless the convolution is to be kept.
         """
         x = Conv(algorithm, channels, size, self.dtype, name=name)(x)
-        x = kept(x) if keep else x
+        x = cached(x) if cache else x
         return InstanceNorm(self.architecture.norm_epsilon, gain, name=f"{name}_norm")(x)
 
     def residual(self, name: str, x: Picture) -> Picture:
         """Adds to a picture what two convolutions make of it."""
         channels = x.shape[-1]
-        first = partial(self.normalized, f"{name}_conv1", valid_conv3x3, keep=True)
-        second = partial(self.normalized, f"{name}_conv2", valid_conv3x3, keep=True)
+        first = partial(self.normalized, f"{name}_conv1", valid_conv3x3, cache=True)
+        second = partial(self.normalized, f"{name}_conv2", valid_conv3x3, cache=True)
         y = relu(first(reflect(x, 1), channels))
-        return kept(pointwise(jnp.add, x, second(reflect(y, 1), channels, gain=_RESIDUAL_GAIN)))
+        return cached(pointwise(jnp.add, x, second(reflect(y, 1), channels, gain=_RESIDUAL_GAIN)))
 
     def output(self, algorithm: Algorithm, x: Picture, channels: int, *, size: int) -> Picture:
         """The last convolution, before its bias."""

@@ -14,7 +14,7 @@ from nstjax.fast.johnson import Johnson
 from nstjax.fast.layers import StyleModule, WrongParams
 from nstjax.fast.settings import Architecture
 from nstjax.fast.subpixel import SubPixel
-from nstjax.ops import Program, by_rows, keep
+from nstjax.ops import Program, by_rows, materialize
 from nstjax.ops.rowwise import Picture
 
 Params = Mapping[str, Any]
@@ -119,7 +119,9 @@ def paint(
     try:
         # Without mutable collections, apply returns just what the module does.
         picture = image if tile is None else by_rows(image, tile)
-        return keep(cast(Picture, _network(architecture, dtype).apply({"params": params}, picture)))
+        return materialize(
+            cast(Picture, _network(architecture, dtype).apply({"params": params}, picture))
+        )
     except WrongParams as error:
         raise NstjaxError(
             f"a style's parameters are not those of its network, {architecture.design!r}, as this "

@@ -7,15 +7,15 @@ from flax import linen as nn
 
 from nstjax.fast.layers import StyleModule, relu, valid_conv3x3
 from nstjax.ops import (
-    continue_to,
+    cached,
     conv3x3_stride2,
     crop,
-    kept,
     neighbourhood,
     pixel_shuffle,
     pixel_unshuffle,
     pointwise,
     reflect,
+    reflect_to,
     upsample_conv3x3,
 )
 from nstjax.ops.rowwise import Picture
@@ -54,14 +54,14 @@ class SubPixel(StyleModule):
         height, width = image.shape[1:3]
         narrow, middle, wide = map(self.scaled, (24, 64, 128))
         layer = self.normalized
-        x = continue_to(image, height + -height % _SMALLEST, width + -width % _SMALLEST)
+        x = reflect_to(image, height + -height % _SMALLEST, width + -width % _SMALLEST)
         x = neighbourhood(partial(pixel_unshuffle, factor=_SQUARE), x, _SQUARE)
         x = half = relu(layer("conv1", valid_conv3x3, reflect(x, 1), narrow))
         x = quarter = relu(layer("conv2", conv3x3_stride2, reflect(x, 1), middle))
-        x = relu(layer("conv3", conv3x3_stride2, reflect(x, 1), wide, keep=True))
+        x = relu(layer("conv3", conv3x3_stride2, reflect(x, 1), wide, cache=True))
         for block in range(1, RESIDUAL_BLOCKS + 1):
             x = self.residual(f"residual{block}", x)
-        x = kept(relu(pointwise(jnp.add, quarter, layer("up1", upsample_conv3x3, x, middle))))
+        x = cached(relu(pointwise(jnp.add, quarter, layer("up1", upsample_conv3x3, x, middle))))
         x = self.residual("fine", x)
         x = relu(pointwise(jnp.add, half, layer("up2", upsample_conv3x3, x, narrow)))
         x = self.output(valid_conv3x3, reflect(x, 1), 3 * _SQUARE**2, size=3)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from nstjax.errors import unknown_choice
 from nstjax.ops import winograd
 from nstjax.ops.choice import own_algorithms_allowed
-from nstjax.ops.direct import direct, direct_kernel_gradient, turned
+from nstjax.ops.direct import direct, direct_kernel_gradient, flip_kernel
 from nstjax.ops.few_channels import shift_and_add
 from nstjax.ops.programs import Program
 
@@ -106,7 +106,7 @@ def _worthwhile(kernel: Array) -> bool:
 def _transform(kernels: dict[str, Array]) -> dict[str, Transformed]:
     return {
         name: Transformed(
-            winograd.transform_kernel(kernel), winograd.transform_kernel(turned(kernel))
+            winograd.transform_kernel(kernel), winograd.transform_kernel(flip_kernel(kernel))
         )
         for name, kernel in kernels.items()
     }
@@ -136,7 +136,7 @@ def _backward(pad: int, residuals: Residuals, gradient: Array) -> tuple[Array, A
     x, kernel, transformed = residuals
     gradient = gradient.astype(x.dtype)
     back = transformed.backward if transformed else None
-    for_x = _convolve(gradient, turned(kernel), back, pad=2 - pad).astype(x.dtype)
+    for_x = _convolve(gradient, flip_kernel(kernel), back, pad=2 - pad).astype(x.dtype)
     for_kernel = None if transformed else _kernel_gradient(x, kernel, gradient, pad=pad)
     return for_x, for_kernel, None
 

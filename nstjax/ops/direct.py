@@ -57,12 +57,12 @@ def computed_dtype(x: Array, dtype: Any) -> Any:
     return x.dtype if jax.default_backend() == "gpu" else dtype
 
 
-def turned(kernel: Float[Array, "a b i o"]) -> Float[Array, "a b o i"]:
+def flip_kernel(kernel: Float[Array, "a b i o"]) -> Float[Array, "a b o i"]:
     """Turns a kernel by 180° and swaps its channels: the gradient's way back to the picture."""
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def surround(gradient: Float[Array, "n p q o"], size: tuple[int, ...]) -> Float[Array, "n h w o"]:
+def pad_full(gradient: Float[Array, "n p q o"], size: tuple[int, ...]) -> Float[Array, "n h w o"]:
     """Puts zeros around a gradient, for all pixels that a turned kernel of that size reaches."""
     around = [(side - 1, side - 1) for side in size]
     return jnp.pad(gradient, ((0, 0), *around, (0, 0)))
@@ -80,7 +80,7 @@ def direct_x_gradient(
     Returns:
         Shape (N, P + A - 1, Q + B - 1, I).
     """
-    return direct(surround(gradient, kernel.shape[:2]), turned(kernel))
+    return direct(pad_full(gradient, kernel.shape[:2]), flip_kernel(kernel))
 
 
 def direct_kernel_gradient(

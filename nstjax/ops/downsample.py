@@ -62,7 +62,7 @@ def _x_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
     half_h, half_w = -(-h // 2), -(-w // 2)
     around = (1, half_h - height), (1, half_w - width)
     gradient = jnp.pad(gradient, ((0, 0), *around, (0, 0)))
-    turned = kernel.swapaxes(2, 3)
+    swapped = kernel.swapaxes(2, 3)
 
     def strip(gradient: Array, first: Array, rows: int) -> Array:
         part = rows_of(gradient, first, rows + 1)
@@ -70,7 +70,7 @@ def _x_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
         def pixels(odd_row: int, odd_column: int) -> Array:
             reached = [(*a, *b) for a in _REACHED[odd_row] for b in _REACHED[odd_column]]
             results = [part[:, a : a + rows, b : b + half_w] for a, _, b, _ in reached]
-            matrix = jnp.concatenate([turned[row, column] for _, row, _, column in reached])
+            matrix = jnp.concatenate([swapped[row, column] for _, row, _, column in reached])
             return jnp.concatenate(results, -1) @ matrix
 
         sorts = [jnp.stack([pixels(odd, 0), pixels(odd, 1)], 3) for odd in (0, 1)]

@@ -15,8 +15,8 @@ from nstjax.ops.direct import (
     direct,
     direct_kernel_gradient,
     direct_x_gradient,
-    surround,
-    turned,
+    flip_kernel,
+    pad_full,
 )
 
 
@@ -85,7 +85,9 @@ def shift_and_add(
 _FEW_INPUTS = faster_on_cpu(
     direct,
     None,
-    lambda x, kernel, gradient: shift_and_add(surround(gradient, kernel.shape[:2]), turned(kernel)),
+    lambda x, kernel, gradient: shift_and_add(
+        pad_full(gradient, kernel.shape[:2]), flip_kernel(kernel)
+    ),
     lambda x, kernel, gradient: direct_kernel_gradient(x, gradient, kernel.shape[:2]),
 )
 _FEW_OUTPUTS = faster_on_cpu(
@@ -93,7 +95,7 @@ _FEW_OUTPUTS = faster_on_cpu(
     shift_and_add,
     lambda x, kernel, gradient: direct_x_gradient(kernel, gradient),
     # Turned by 180°, the gradient's neighbourhoods times the picture are what its own are times it.
-    lambda x, kernel, gradient: turned(
-        direct_kernel_gradient(surround(gradient, kernel.shape[:2]), x, kernel.shape[:2])
+    lambda x, kernel, gradient: flip_kernel(
+        direct_kernel_gradient(pad_full(gradient, kernel.shape[:2]), x, kernel.shape[:2])
     ),
 )

@@ -35,7 +35,7 @@ class Rowwise:
         >>> import jax.numpy as jnp
         >>> picture = by_rows(jnp.arange(6.0).reshape(1, 3, 2, 1), 1)
         >>> double = pointwise(lambda x: 2 * x, picture)
-        >>> keep(double)[0, :, :, 0].tolist()
+        >>> materialize(double)[0, :, :, 0].tolist()
         [[0.0, 2.0], [4.0, 6.0], [8.0, 10.0]]
     """
 
@@ -85,7 +85,7 @@ def by_rows(x: Float[Array, "n h w c"], rows: int) -> Rowwise:
     return Rowwise(x.shape, x.dtype, rows, compute, x.ravel()[0])
 
 
-def keep(x: Picture) -> Array:
+def materialize(x: Picture) -> Array:
     """Computes a picture as a whole.
 
     Args:
@@ -104,7 +104,7 @@ def keep(x: Picture) -> Array:
     return x.over_rows(put, jnp.full(x.shape, x.ready, x.dtype))
 
 
-def kept(x: Picture) -> Picture:
+def cached(x: Picture) -> Picture:
     """Computes a picture as a whole, to go on from by its rows as before.
 
     Args:
@@ -113,7 +113,7 @@ def kept(x: Picture) -> Picture:
     Returns:
         The same picture, its rows now no more computed than looked up.
     """
-    return by_rows(keep(x), x.rows) if isinstance(x, Rowwise) else x
+    return by_rows(materialize(x), x.rows) if isinstance(x, Rowwise) else x
 
 
 def pointwise(function: Callable[..., Array], *pictures: Picture) -> Picture:
@@ -154,7 +154,7 @@ def reflect(x: Picture, amount: int) -> Picture:
     return _reflected(x, amount, x.shape[1] + 2 * amount, x.shape[2] + 2 * amount)
 
 
-def continue_to(x: Picture, height: int, width: int) -> Picture:
+def reflect_to(x: Picture, height: int, width: int) -> Picture:
     """Continues a picture by reflection, at the bottom and on the right.
 
     Args:
@@ -243,7 +243,7 @@ def _enlarged(function: Callable[[Array], Array], x: Rowwise) -> Compute:
     return compute
 
 
-def moments(x: Picture) -> tuple[Array, Array]:
+def instance_moments(x: Picture) -> tuple[Array, Array]:
     """Computes mean and variance of each picture's channels, as `channel_moments`.
 
     Of some rows each, put together as in Chan, Golub and LeVeque, "Updating Formulae and a
@@ -310,7 +310,7 @@ def normalize(
     """
     if not isinstance(x, Rowwise):
         return normalize_channels(x, scale, bias, epsilon)
-    mean, variance = moments(x)
+    mean, variance = instance_moments(x)
     return pointwise(lambda x: normalized(x, mean, variance, scale, bias, epsilon), x)
 
 

@@ -119,12 +119,12 @@ def _from_torchvision(arrays: dict[str, np.ndarray], path: Path) -> Arrays:
     for stem, layer in layers.items():
         for kind, name in (("kernel", f"{stem}.weight"), ("bias", f"{stem}.bias")):
             if name in arrays:  # `check_shapes` tells of what is missing
-                array = _turned(arrays[name], layer)
+                array = _in_keras_layout(arrays[name], layer)
                 params.setdefault(layer, {})[kind] = np.ascontiguousarray(array, np.float32)
     return params
 
 
-def _turned(array: np.ndarray, layer: str) -> np.ndarray:
+def _in_keras_layout(array: np.ndarray, layer: str) -> np.ndarray:
     """Turns PyTorch's layout into Keras'."""
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)  # OIHW -> HWIO
