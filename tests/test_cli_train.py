@@ -389,7 +389,8 @@ def test_other_processes_say_and_write_nothing(calls, capsys, monkeypatch):
     monkeypatch.setattr("jax.process_index", lambda: 1)
     calls["steps"] = (1, 4)
     assert main(["train", *SMALL, "--workdir", "/proc/runs"]) == 0
-    for ended, code in {"asked": 130, "data": 2, "diverged": 2}.items():
+    codes: dict[Ended, int] = {"asked": 130, "data": 2, "diverged": 2}
+    for ended, code in codes.items():
         calls["answer"] = TrainingResult(Path("s"), 4, {}, "for a reason", ended)
         assert main(["train", *SMALL]) == code
     calls["warn"]("anything")

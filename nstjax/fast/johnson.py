@@ -2,20 +2,11 @@
 
 from flax import linen as nn
 
-from nstjax.fast.layers import StyleModule, relu
-from nstjax.ops import (
-    conv3x3_stride2,
-    conv_few_inputs,
-    conv_few_outputs,
-    crop,
-    reflect,
-    transposed_conv3x3,
-    upsample_conv3x3,
-)
+from nstjax.fast.layers import ENLARGING, FROM_COLOURS, HALVING, TO_COLOURS, StyleModule, relu
+from nstjax.ops import crop, reflect
 from nstjax.ops.rowwise import Picture
 
 RESIDUAL_BLOCKS = 5
-_ENLARGE = {"nearest": upsample_conv3x3, "transpose": transposed_conv3x3}
 
 
 class Johnson(StyleModule):
@@ -46,13 +37,13 @@ class Johnson(StyleModule):
         height, width = image.shape[1:3]
         narrow, middle, wide = map(self.scaled, (32, 64, 128))
         layer = self.normalized
-        x = relu(layer("conv1", conv_few_inputs, reflect(image, 4), narrow, size=9))
-        x = relu(layer("conv2", conv3x3_stride2, reflect(x, 1), middle))
-        x = relu(layer("conv3", conv3x3_stride2, reflect(x, 1), wide, cache=True))
+        x = relu(layer("conv1", FROM_COLOURS, reflect(image, 4), narrow))
+        x = relu(layer("conv2", HALVING, reflect(x, 1), middle))
+        x = relu(layer("conv3", HALVING, reflect(x, 1), wide, cache=True))
         for block in range(1, RESIDUAL_BLOCKS + 1):
             x = self.residual(f"residual{block}", x)
-        enlarge = _ENLARGE[self.architecture.upsampling]
+        enlarging = ENLARGING[self.architecture.upsampling]
         for name, channels, scale in (("up1", middle, 2), ("up2", narrow, 1)):
-            x = relu(layer(name, enlarge, x, channels))
+            x = relu(layer(name, enlarging, x, channels))
             x = crop(x, -(-height // scale), -(-width // scale))
-        return self.colours(self.output(conv_few_outputs, reflect(x, 4), 3, size=9))
+        return self.colours(self.output(TO_COLOURS, reflect(x, 4), 3))

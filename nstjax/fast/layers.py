@@ -1,6 +1,7 @@
 """What style networks are built of: normalised convolutions, residual blocks, the last curve."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import jax.numpy as jnp
@@ -10,10 +11,22 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array
 
 from nstjax.fast.settings import Architecture
-from nstjax.ops import cached, conv3x3, neighbourhood, normalize, pointwise, reflect
+from nstjax.ops import (
+    cached,
+    conv3x3,
+    conv3x3_stride2,
+    conv_few_inputs,
+    conv_few_outputs,
+    doubled,
+    normalize,
+    over_windows,
+    pointwise,
+    reflect,
+    transposed_conv3x3,
+    upsample_conv3x3,
+)
 from nstjax.ops.rowwise import Picture
 
-Algorithm = Callable[[Array, Array], Array]  # of a picture and a kernel, as in `nstjax.ops`
 WrongParams = FlaxError  # what a module raises whose parameters are of another
 
 # Of the first parameters: training starts from a grey picture, not from glaring colours, which a
@@ -24,39 +37,66 @@ _CURVES: dict[str, Callable[[Array, float], Array]] = {
     "sigmoid": lambda x, scale: nn.sigmoid(x),
     "linear": lambda x, scale: scale * x,
 }
-valid_conv3x3 = partial(conv3x3, padding="VALID")
 relu = partial(pointwise, nn.relu)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """How one of `nstjax.ops`' convolutions relates its rows to the picture's.
+
+    Attributes:
+        convolve: of a picture and a kernel.
+        size: of the kernel, in pixels.
+        stride: rows of the picture to a row of the result.
+        doubles: whether there are two rows of the result to a row of the picture instead.
+    """
+
+    convolve: Callable[[Array, Array], Array]
+    size: int = 3
+    stride: int = 1
+    doubles: bool = False
+
+
+CONV3X3 = Algorithm(partial(conv3x3, padding="VALID"))
+HALVING = Algorithm(conv3x3_stride2, stride=2)
+FROM_COLOURS = Algorithm(conv_few_inputs, size=9)
+TO_COLOURS = Algorithm(conv_few_outputs, size=9)
+ENLARGING = {
+    "nearest": Algorithm(upsample_conv3x3, doubles=True),
+    "transpose": Algorithm(transposed_conv3x3, doubles=True),
+}
 
 
 class Conv(nn.Module):
     """A convolution without bias, on one of `nstjax.ops`' algorithms; float32 or wider.
 
     Attributes:
-        algorithm: of the picture and the kernel.
+        algorithm: which.
         channels: of the result.
-        size: of the kernel, in pixels.
         dtype: what it computes in.
         gain: of the first kernel.
     """
 
     algorithm: Algorithm
     channels: int
-    size: int
     dtype: str
     gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: Picture) -> Picture:
         """Convolves (N, H, W, I) to (N, A, B, O)."""
-        shape = (self.size, self.size, x.shape[-1], self.channels)
+        size = self.algorithm.size
+        shape = (size, size, x.shape[-1], self.channels)
         init = nn.initializers.variance_scaling(self.gain**2, "fan_avg", "uniform")
         kernel = self.param("kernel", init, shape)
 
         def convolve(x: Array) -> Array:
-            y = self.algorithm(*promote_dtype(x, kernel, dtype=jnp.dtype(self.dtype)))
+            y = self.algorithm.convolve(*promote_dtype(x, kernel, dtype=jnp.dtype(self.dtype)))
             return y.astype(jnp.promote_types(y.dtype, jnp.float32))
 
-        return neighbourhood(convolve, x, self.size)
+        if self.algorithm.doubles:
+            return doubled(convolve, x)
+        return over_windows(convolve, x, size, stride=self.algorithm.stride)
 
 
 class InstanceNorm(nn.Module):
@@ -102,33 +142,32 @@ class StyleModule(nn.Module):
         x: Picture,
         channels: int,
         *,
-        size: int = 3,
         gain: float = 1.0,
         cache: bool = False,
     ) -> Picture:
-        """Convolves, and normalises each picture's channels, to a spread of `gain` at first.
+        """Convolves, then normalises each picture's channels, at first to a spread of `gain`.
 
-        What is worked on by its rows is computed twice after this, at least, and with all that it
-        comes from, unless the convolution is to be kept.
+        In row-wise mode, everything before this norm is computed twice (moments, then values),
+        unless `cache` stores the convolution's result.
         """
-        x = Conv(algorithm, channels, size, self.dtype, name=name)(x)
+        x = Conv(algorithm, channels, self.dtype, name=name)(x)
         x = cached(x) if cache else x
         return InstanceNorm(self.architecture.norm_epsilon, gain, name=f"{name}_norm")(x)
 
     def residual(self, name: str, x: Picture) -> Picture:
         """Adds to a picture what two convolutions make of it."""
         channels = x.shape[-1]
-        first = partial(self.normalized, f"{name}_conv1", valid_conv3x3, cache=True)
-        second = partial(self.normalized, f"{name}_conv2", valid_conv3x3, cache=True)
+        first = partial(self.normalized, f"{name}_conv1", CONV3X3, cache=True)
+        second = partial(self.normalized, f"{name}_conv2", CONV3X3, cache=True)
         y = relu(first(reflect(x, 1), channels))
         return cached(pointwise(jnp.add, x, second(reflect(y, 1), channels, gain=_RESIDUAL_GAIN)))
 
-    def output(self, algorithm: Algorithm, x: Picture, channels: int, *, size: int) -> Picture:
+    def output(self, algorithm: Algorithm, x: Picture, channels: int) -> Picture:
         """The last convolution, before its bias."""
         if self.architecture.norm_last:
-            return self.normalized("output", algorithm, x, channels, size=size)
+            return self.normalized("output", algorithm, x, channels)
         spread = _OUTPUT_SPREAD / self.architecture.output_gain
-        return Conv(algorithm, channels, size, self.dtype, spread, name="output")(x)
+        return Conv(algorithm, channels, self.dtype, spread, name="output")(x)
 
     def colours(self, x: Picture) -> Picture:
         """What the last convolution gives, to RGB."""

@@ -5,18 +5,17 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 
-from nstjax.fast.layers import StyleModule, relu, valid_conv3x3
+from nstjax.fast.layers import CONV3X3, ENLARGING, HALVING, StyleModule, relu
 from nstjax.ops import (
     cached,
-    conv3x3_stride2,
     crop,
-    neighbourhood,
+    doubled,
+    over_windows,
     pixel_shuffle,
     pixel_unshuffle,
     pointwise,
     reflect,
     reflect_to,
-    upsample_conv3x3,
 )
 from nstjax.ops.rowwise import Picture
 
@@ -55,15 +54,16 @@ class SubPixel(StyleModule):
         narrow, middle, wide = map(self.scaled, (24, 64, 128))
         layer = self.normalized
         x = reflect_to(image, height + -height % _SMALLEST, width + -width % _SMALLEST)
-        x = neighbourhood(partial(pixel_unshuffle, factor=_SQUARE), x, _SQUARE)
-        x = half = relu(layer("conv1", valid_conv3x3, reflect(x, 1), narrow))
-        x = quarter = relu(layer("conv2", conv3x3_stride2, reflect(x, 1), middle))
-        x = relu(layer("conv3", conv3x3_stride2, reflect(x, 1), wide, cache=True))
+        x = over_windows(partial(pixel_unshuffle, factor=_SQUARE), x, _SQUARE, stride=_SQUARE)
+        x = half = relu(layer("conv1", CONV3X3, reflect(x, 1), narrow))
+        x = quarter = relu(layer("conv2", HALVING, reflect(x, 1), middle))
+        x = relu(layer("conv3", HALVING, reflect(x, 1), wide, cache=True))
+        enlarging = ENLARGING["nearest"]
         for block in range(1, RESIDUAL_BLOCKS + 1):
             x = self.residual(f"residual{block}", x)
-        x = cached(relu(pointwise(jnp.add, quarter, layer("up1", upsample_conv3x3, x, middle))))
+        x = cached(relu(pointwise(jnp.add, quarter, layer("up1", enlarging, x, middle))))
         x = self.residual("fine", x)
-        x = relu(pointwise(jnp.add, half, layer("up2", upsample_conv3x3, x, narrow)))
-        x = self.output(valid_conv3x3, reflect(x, 1), 3 * _SQUARE**2, size=3)
-        x = neighbourhood(partial(pixel_shuffle, factor=_SQUARE), x, 1)
+        x = relu(pointwise(jnp.add, half, layer("up2", enlarging, x, narrow)))
+        x = self.output(CONV3X3, reflect(x, 1), 3 * _SQUARE**2)
+        x = doubled(partial(pixel_shuffle, factor=_SQUARE), x)
         return self.colours(crop(x, height, width))

@@ -1,9 +1,9 @@
-"""Pictures that are not kept but computed again, a few rows at a time, wherever they are needed.
+"""Pictures that are not stored but computed again, a few rows at a time, wherever they are needed.
 
-Operations on them note what is to be done. Only what is kept, and the moments of channels, run
-through the rows: so a network's layers at the picture's own resolution, each of which may be
-larger than the memory, are never there as a whole. The functions below take arrays, too, and then
-do what they say at once.
+Operations on them only record what to do. The rows are computed by `materialize`, `cached` and
+`instance_moments` alone. So a network's layers at the picture's own resolution, each of which may
+be larger than the memory, never exist as a whole. The functions below also take arrays, and then
+compute at once.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from nstjax.ops.moments import channel_moments, normalize_channels, normalized
 from nstjax.ops.padding import mirrored, reflect_pad
-from nstjax.ops.strips import rows_of
+from nstjax.ops.strips import over_strips, rows_of
 
 Compute = Callable[[Array, int], Array]
 
@@ -28,8 +28,9 @@ class Rowwise:
         shape: as of an array.
         dtype: likewise.
         rows: how many are computed at a time.
-        compute: from a first row, which may be traced, and a number of rows to those rows.
-        ready: any number that is there no sooner than what the rows are computed from.
+        compute: `compute(first, count)` computes that many rows; `first` may be traced.
+        ready: a scalar computed from the same inputs. Buffers are filled with it, so that XLA
+            cannot allocate them before those inputs exist.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,27 +50,25 @@ class Rowwise:
         """Goes through the rows from the top.
 
         Args:
-            step: from rows, the number of the first of them, how many of them (the first ones)
-                have been given before, and what the last step returned, to what this returns.
-            start: what the first step is given.
+            step: `step(rows, first, repeated, carry) -> carry`: `first` is the index of the first
+                row; the first `repeated` rows were in the previous strip.
+            start: the first `carry`.
 
         Returns:
-            What the last step returns.
+            The last one.
         """
-        height, rows = self.shape[1], self.rows
 
-        def at(i: Array, carry: Any) -> Any:
-            first = jnp.minimum(i * rows, height - rows)
-            return step(self.compute(first, rows), first, i * rows - first, carry)
+        def of_strip(first: Array, repeated: Array, carry: Any) -> Any:
+            return step(self.compute(first, self.rows), first, repeated, carry)
 
-        return jax.lax.fori_loop(0, -(-height // rows), at, start)
+        return over_strips(self.shape[1], self.rows, of_strip, start)
 
 
 Picture = Array | Rowwise
 
 
 def by_rows(x: Float[Array, "n h w c"], rows: int) -> Rowwise:
-    """Takes a picture that is there as a whole, to go on from by its rows.
+    """Wraps an array, so that what follows is computed by rows.
 
     Args:
         x: shape (N, H, W, C).
@@ -97,21 +96,20 @@ def materialize(x: Picture) -> Array:
     if not isinstance(x, Rowwise):
         return x
 
-    def put(part: Array, first: Array, _again: Array, whole: Array) -> Array:
+    def put(part: Array, first: Array, _repeated: Array, whole: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(whole, part, first, 1)
 
-    # Written over; of a number that is late, see `nstjax.ops.strips.blank`.
     return x.over_rows(put, jnp.full(x.shape, x.ready, x.dtype))
 
 
 def cached(x: Picture) -> Picture:
-    """Computes a picture as a whole, to go on from by its rows as before.
+    """Computes a picture as a whole; what follows is computed by rows as before.
 
     Args:
         x: the picture.
 
     Returns:
-        The same picture, its rows now no more computed than looked up.
+        The same picture. Its rows are now looked up, not computed again.
     """
     return by_rows(materialize(x), x.rows) if isinstance(x, Rowwise) else x
 
@@ -121,22 +119,22 @@ def pointwise(function: Callable[..., Array], *pictures: Picture) -> Picture:
 
     Args:
         function: of as many arrays as there are pictures.
-        pictures: of one height and width.
+        pictures: of one height and width; arrays may be among them.
 
     Returns:
         The result.
     """
-    first = pictures[0]
-    if not isinstance(first, Rowwise):
+    rows = next((x.rows for x in pictures if isinstance(x, Rowwise)), None)
+    if rows is None:
         return function(*pictures)
-    others = [x for x in pictures if isinstance(x, Rowwise)]
+    parts = [x if isinstance(x, Rowwise) else by_rows(x, rows) for x in pictures]
 
-    def compute(row: Array, count: int) -> Array:
-        return function(*(x.compute(row, count) for x in others))
+    def compute(first: Array, count: int) -> Array:
+        return function(*(x.compute(first, count) for x in parts))
 
-    found = jax.eval_shape(function, *map(_whole, others))
-    ready = sum((x.ready for x in others[1:]), first.ready)
-    return Rowwise(found.shape, found.dtype, first.rows, compute, ready)
+    found = jax.eval_shape(function, *map(_whole, parts))
+    ready = sum((x.ready for x in parts[1:]), parts[0].ready)
+    return Rowwise(found.shape, found.dtype, rows, compute, ready)
 
 
 def reflect(x: Picture, amount: int) -> Picture:
@@ -155,7 +153,7 @@ def reflect(x: Picture, amount: int) -> Picture:
 
 
 def reflect_to(x: Picture, height: int, width: int) -> Picture:
-    """Continues a picture by reflection, at the bottom and on the right.
+    """Enlarges a picture by reflection, at the bottom and on the right.
 
     Args:
         x: shape (N, H, W, C).
@@ -205,49 +203,60 @@ def crop(x: Picture, height: int, width: int) -> Picture:
     return Rowwise((n, height, width, channels), x.dtype, x.rows, compute, x.ready)
 
 
-def neighbourhood(function: Callable[[Array], Array], x: Picture, size: int) -> Picture:
-    """Applies a function of the pixels around each, such as a convolution.
+def over_windows(
+    function: Callable[[Array], Array], x: Picture, size: int, *, stride: int = 1
+) -> Picture:
+    """Applies a function of windows, such as a convolution without padding.
 
     Args:
-        function: of a picture. Its results are those of windows of `size` rows, without padding,
-            at stride 1 or 2; or twice as many as it is given, of each row's neighbours.
+        function: of a picture, to one row for each window of rows that lies in it.
         x: the picture.
-        size: of the windows.
+        size: rows of a window.
+        stride: rows from one window to the next.
 
     Returns:
         The result.
     """
     if not isinstance(x, Rowwise):
         return function(x)
-    found = jax.eval_shape(function, _whole(x))
-    height = x.shape[1]
-    if found.shape[1] == 2 * height:
-        return Rowwise(found.shape, found.dtype, 2 * x.rows, _enlarged(function, x), x.ready)
-    stride = 1 if found.shape[1] == height - size + 1 else 2
 
     def compute(first: Array, count: int) -> Array:
         return function(x.compute(stride * first, stride * (count - 1) + size))
 
+    found = jax.eval_shape(function, _whole(x))
     return Rowwise(found.shape, found.dtype, x.rows // stride, compute, x.ready)
 
 
-def _enlarged(function: Callable[[Array], Array], x: Rowwise) -> Compute:
+def doubled(function: Callable[[Array], Array], x: Picture) -> Picture:
+    """Applies a function that doubles height and width, such as a transposed convolution.
+
+    Args:
+        function: of a picture, to two rows for each of its rows, computed from that row and the
+            ones before and after it.
+        x: the picture.
+
+    Returns:
+        The result.
+    """
+    if not isinstance(x, Rowwise):
+        return function(x)
     height = x.shape[1]
 
     def compute(first: Array, count: int) -> Array:
-        # Two rows more than are looked at: the outermost are computed as the picture's own border.
+        # With a row more above and below: the outermost results are those of the picture's border.
         rows = min(-(-count // 2) + 2, height)
         start = jnp.clip(first // 2 - 1, 0, height - rows)
         return rows_of(function(x.compute(start, rows)), first - 2 * start, count)
 
-    return compute
+    found = jax.eval_shape(function, _whole(x))
+    return Rowwise(found.shape, found.dtype, 2 * x.rows, compute, x.ready)
 
 
 def instance_moments(x: Picture) -> tuple[Array, Array]:
     """Computes mean and variance of each picture's channels, as `channel_moments`.
 
-    Of some rows each, put together as in Chan, Golub and LeVeque, "Updating Formulae and a
-    Pairwise Algorithm for Computing Sample Variances", 1979.
+    Those of a few rows at a time are combined as in Chan, Golub and LeVeque, "Updating Formulae and
+    a Pairwise Algorithm for Computing Sample Variances", 1979.
 
     Args:
         x: shape (N, H, W, C).
@@ -260,11 +269,11 @@ def instance_moments(x: Picture) -> tuple[Array, Array]:
     n, _, width, channels = x.shape
 
     def add(
-        part: Array, first: Array, again: Array, so_far: tuple[Array, Array]
+        part: Array, first: Array, repeated: Array, so_far: tuple[Array, Array]
     ) -> tuple[Array, Array]:
         mean, variance = so_far
-        new = (jnp.arange(x.rows) >= again).astype(part.dtype)
-        count = x.rows - again
+        new = (jnp.arange(x.rows) >= repeated).astype(part.dtype)
+        count = x.rows - repeated
         weights = jnp.broadcast_to((new / (count * width))[:, None], (x.rows, width))
 
         def average(values: Array) -> Array:
@@ -291,7 +300,7 @@ def normalize(
 ) -> Picture:
     """Instance norm: brings each picture's channels to mean `bias` and standard deviation `scale`.
 
-    An array's can be differentiated once.
+    Of an array it can be differentiated once.
 
     Args:
         x: shape (N, H, W, C).

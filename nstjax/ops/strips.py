@@ -1,17 +1,41 @@
 """Convolutions as matrix products on CPUs, on a few rows of the picture at a time.
 
-A product's inputs are gathered from the picture and are many times its size: row by row they
-stay in the cache, and megapixels need little memory.
+A product's inputs are gathered from the picture and take many times its size. A few rows at a time,
+they stay in the cache, and megapixels need little memory.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-# Bytes of gathered inputs and products that are worked on at a time.
+# Bytes of gathered inputs and products in a strip.
 STRIP_BYTES = 3 * 2**20
+
+
+def over_strips(
+    height: int, rows: int, step: Callable[[Array, Array, Any], Any], start: Any
+) -> Any:
+    """Goes through a picture's rows from the top, `rows` at a time.
+
+    Args:
+        height: how many rows there are.
+        rows: of a strip, at most `height`.
+        step: `step(first, repeated, carry) -> carry`: `first` is the index of a strip's first row;
+            its first `repeated` rows were in the previous strip, which happens in the last one.
+        start: the first `carry`.
+
+    Returns:
+        The last one.
+    """
+
+    def at(i: Array, carry: Any) -> Any:
+        first = jnp.minimum(i * rows, height - rows)
+        return step(first, i * rows - first, carry)
+
+    return jax.lax.fori_loop(0, -(-height // rows), at, start)
 
 
 def map_rows(
@@ -24,10 +48,10 @@ def map_rows(
     """Computes a picture by strips.
 
     Args:
-        strip: from x, a first row and a number of rows to that part of the picture.
+        strip: `strip(x, first, rows)` computes that part of the picture.
         x: what the picture is computed from, shape (N, H, W, C).
         height: how many rows there are. For each, the result may have several.
-        row_bytes: what one of them needs to be computed.
+        row_bytes: of memory that computing one of them takes.
         shape: of the result.
 
     Returns:
@@ -37,13 +61,11 @@ def map_rows(
     scale = shape[1] // height
     x = jax.lax.optimization_barrier(x)
 
-    def step(i: Array, picture: Array) -> Array:
-        # The last strip may repeat rows of the one before.
-        first = jnp.minimum(i * rows, height - rows)
+    def step(first: Array, _: Array, picture: Array) -> Array:
         part = strip(x, first, rows)
         return jax.lax.dynamic_update_slice_in_dim(picture, part, scale * first, 1)
 
-    return jax.lax.fori_loop(0, -(-height // rows), step, blank(shape, x))
+    return over_strips(height, rows, step, blank(shape, x))
 
 
 def sum_rows(
@@ -55,10 +77,10 @@ def sum_rows(
     """Sums over the rows of a picture by strips.
 
     Args:
-        strip: from a first row, a number of rows, and for each of them 1, or 0 if it has been
-            counted already, shape (1, rows, 1, 1), to their sum.
+        strip: `strip(first, rows, new)` sums over those rows; `new`, shape (1, rows, 1, 1), is 1
+            for each of them, or 0 if it has been counted already.
         height: how many rows there are.
-        row_bytes: what one of them needs.
+        row_bytes: of memory that one of them takes.
         shape: of the result.
 
     Returns:
@@ -66,19 +88,18 @@ def sum_rows(
     """
     rows = _rows_at_a_time(height, row_bytes)
 
-    def step(i: Array, total: Array) -> Array:
-        first = jnp.minimum(i * rows, height - rows)
-        new = jnp.arange(rows) >= i * rows - first
+    def step(first: Array, repeated: Array, total: Array) -> Array:
+        new = jnp.arange(rows) >= repeated
         return total + strip(first, rows, new[None, :, None, None].astype(total.dtype))
 
-    return jax.lax.fori_loop(0, -(-height // rows), step, jnp.zeros(shape))
+    return over_strips(height, rows, step, jnp.zeros(shape))
 
 
 def blank(shape: tuple[int, ...], x: Array) -> Array:
-    """Numbers to be overwritten, of a program that goes on from `x`, shape (N, H, W, C).
+    """An output buffer whose content does not matter.
 
-    Any would do. Those that need nothing but a constant would be written early: for all layers of
-    a network at its start, which keeps them all in memory.
+    It depends on `x`, shape (N, H, W, C): XLA would allocate a constant at the program's start, for
+    every layer at once.
     """
     return jnp.full(shape, x[0, 0, 0, 0])
 
