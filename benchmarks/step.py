@@ -51,10 +51,10 @@ from nstjax import objective
 from nstjax.errors import NstjaxError
 from nstjax.fast import Architecture, get_training_recipe
 from nstjax.fast.network import init_params, paint_clipped
-from nstjax.fast.parallel import make_parallel_step, replicate, split
+from nstjax.fast.parallel import make_parallel_step, replicate, shard
 from nstjax.fast.settings import DESIGNS
 from nstjax.fast.train import objective_of
-from nstjax.fast.trainer import first_state as first_training_state
+from nstjax.fast.trainer import init_state as first_training_state
 from nstjax.fast.trainer import make_step
 from nstjax.gatys.chunk import evaluate_picture, run_chunk
 from nstjax.gatys.steps import first_state, rates_of
@@ -272,7 +272,7 @@ def train(setting: dict[str, Any]) -> Job:
 
     def run() -> jax.Array:
         nonlocal state
-        state, metrics = step(state, split(photographs), copies, go_on)
+        state, metrics = step(state, shard(photographs), copies, go_on)
         return metrics["total"]
 
     first, second = clock(run), clock(run)

@@ -35,7 +35,8 @@ from nstjax.fast import (
     get_training_recipe,
     load_style,
 )
-from nstjax.fast.trainer import first_state
+from nstjax.fast.loop import Ended
+from nstjax.fast.trainer import init_state
 from nstjax.fields import setting
 from nstjax.settings import override
 
@@ -422,7 +423,7 @@ def test_dry_run(calls, capsys):
     recipe = get_training_recipe("nstjax")
     narrow = dataclasses.replace(recipe.architecture, width=0.125)
     recipe = override(recipe, architecture=narrow)
-    state = jax.eval_shape(lambda: first_state(recipe))
+    state = jax.eval_shape(lambda: init_state(recipe))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert facts["network"].startswith(f"{parameters:,} parameters, 0.0 MB")
     assert facts["dataset"] == "folder:photos, 18 photographs, 2 more held out for the samples"

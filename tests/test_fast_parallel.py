@@ -27,7 +27,7 @@ from training import (
 from nstjax.errors import NstjaxError
 from nstjax.fast import get_training_recipe, parallel
 from nstjax.fast.log import read_log
-from nstjax.fast.parallel import check_batch_size, connect, one_of, replicate, split
+from nstjax.fast.parallel import check_batch_size, connect, replicate, shard, unreplicate
 from nstjax.settings import override
 from nstjax.structure import structure_of
 
@@ -237,12 +237,12 @@ def test_to_the_devices_and_back(rng):
     copies = replicate(tree)
     count = jax.local_device_count()
     assert copies["a"].shape == (count, 2, 3)
-    back = one_of(copies)
+    back = unreplicate(copies)
     np.testing.assert_array_equal(back["a"], tree["a"])
     assert back["b"] == (7,)
     assert back["b"][0].dtype == np.int32
     batch = rng.random((2 * count, 4, 4, 3), np.float32)
-    shares = split(batch)
+    shares = shard(batch)
     assert shares.shape == (count, 2, 4, 4, 3)
     np.testing.assert_array_equal(shares.reshape(batch.shape), batch)
 

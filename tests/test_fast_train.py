@@ -30,7 +30,7 @@ from nstjax.fast.loop import TrainingProgress
 from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.sources import Record
 from nstjax.fast.stylize import load_style, paint_pixels, stylize_fast
-from nstjax.fast.train import TrainingResult, run_config, settle
+from nstjax.fast.train import TrainingResult, resolve, run_config
 from nstjax.settings import override
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -294,13 +294,13 @@ def test_an_address_keeps_its_secrets(photographs):
     assert found == expected
 
 
-def test_settling():
+def test_resolving():
     recipe = get_training_recipe("vgg19")
     assert recipe.epochs == 2
-    settled = settle(recipe, 402)
-    assert settled.steps == 2 * 100
-    assert settle(override(recipe, epochs=0.001), 402).steps == 1
-    assert settle(override(recipe, epochs=None, steps=7), 402).steps == 7
+    resolved = resolve(recipe, 402)
+    assert resolved.steps == 2 * 100
+    assert resolve(override(recipe, epochs=0.001), 402).steps == 1
+    assert resolve(override(recipe, epochs=None, steps=7), 402).steps == 7
     expected = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    assert settled.precision == expected
-    assert settle(override(recipe, precision="bfloat16"), 402).precision == "bfloat16"
+    assert resolved.precision == expected
+    assert resolve(override(recipe, precision="bfloat16"), 402).precision == "bfloat16"

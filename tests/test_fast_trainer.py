@@ -22,11 +22,11 @@ from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.settings import Architecture, TrainingRecipe
 from nstjax.fast.trainer import (
     State,
-    first_state,
-    loss_of,
+    init_state,
+    loss_fn,
     make_optimizer,
     make_step,
-    value_and_gradient,
+    value_and_grad,
 )
 from nstjax.objective import weights_of as term_weights_of
 from nstjax.settings import override
@@ -110,7 +110,7 @@ def run(request, random_vgg16, random_vgg19) -> Run:
         recipe.architecture, params, batch
     )
     step = jax.jit(make_step(recipe, structure), compiler_options=QUICKLY)
-    states, metrics = [first_state(recipe, params)], []
+    states, metrics = [init_state(recipe, params)], []
     for _ in golden["steps"]:
         state, measured = step(states[-1], batch, numbers)
         states.append(state)
@@ -188,7 +188,7 @@ def tiny_params():
 def history(tiny, tiny_params):
     """States, from the first on, and the metrics of the steps between them."""
     step, _, numbers = tiny
-    states, metrics = [first_state(TINY, tiny_params)], []
+    states, metrics = [init_state(TINY, tiny_params)], []
     for _ in range(30):
         state, measured = step(states[-1], BATCH, numbers)
         states.append(state)
@@ -238,7 +238,7 @@ def test_the_average_forgets_the_start(history):
 
 def test_a_second_step_compiles_nothing(tiny, tiny_params, compilations):
     step, _, numbers = tiny
-    state, _ = step(first_state(TINY, tiny_params), BATCH, numbers)
+    state, _ = step(init_state(TINY, tiny_params), BATCH, numbers)
     other = jax.jit(lambda batch: batch[::-1] + 0.125)(BATCH)
     before = len(compilations)
     step(state, other, numbers)
@@ -250,7 +250,7 @@ def test_gradient_by_finite_differences(tiny, tiny_params):
     _, structure, numbers = tiny
 
     def loss(params):
-        return loss_of(TINY, structure, numbers, params, BATCH)[0]
+        return loss_fn(TINY, structure, numbers, params, BATCH)[0]
 
     program = jax.jit(jax.value_and_grad(loss), compiler_options=QUICKLY)
     _, gradient = program(tiny_params)
@@ -276,17 +276,17 @@ def test_the_gradient_in_parts_is_the_whole_batchs(
 ):
     _, structure, numbers = tiny
     batch = jnp.concatenate([BATCH, 0.5 * BATCH[::-1]])[:count]
-    whole = jax.value_and_grad(loss_of, argnums=3, has_aux=True)
+    whole = jax.value_and_grad(loss_fn, argnums=3, has_aux=True)
     how = {"static_argnums": (0, 1), "compiler_options": QUICKLY}
     expected = jax.jit(whole, **how)(TINY, structure, numbers, tiny_params, batch)
     sizes = []
 
     def recorded(*arguments):
         sizes.append(len(arguments[-1]))
-        return loss_of(*arguments)
+        return loss_fn(*arguments)
 
-    monkeypatch.setattr(trainer, "loss_of", recorded)
-    found = jax.jit(value_and_gradient, **how)(TINY, structure, numbers, tiny_params, batch)
+    monkeypatch.setattr(trainer, "loss_fn", recorded)
+    found = jax.jit(value_and_grad, **how)(TINY, structure, numbers, tiny_params, batch)
     assert set(sizes) == {at_a_time}
     scale = norm(expected[1])
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
@@ -307,9 +307,9 @@ of_each_architecture = pytest.mark.parametrize(
 def lowered_convolutions(architecture, structure, numbers):
     """The lines of a lowered training step that convolve."""
     recipe = override(TINY, architecture=architecture)
-    params = first_state(recipe).params
+    params = init_state(recipe).params
     batch = jnp.concatenate([BATCH, BATCH])
-    step = jax.jit(value_and_gradient, static_argnums=(0, 1))
+    step = jax.jit(value_and_grad, static_argnums=(0, 1))
     text = step.lower(recipe, structure, numbers, params, batch).as_text()
     found = [line for line in text.splitlines() if ".convolution(" in line]
     assert len(found) > 10
@@ -341,7 +341,7 @@ def test_the_step_of_devices_in_parts_is_the_whole_batchs(tiny, tiny_params, mon
     """Two devices, four pictures each, as two parts; and one device, with all of them at once."""
     _, structure, numbers = tiny
     batch = jnp.concatenate([BATCH, 0.5 * BATCH, BATCH[:, ::-1], 1 - BATCH])[:8]
-    state = first_state(TINY, tiny_params)
+    state = init_state(TINY, tiny_params)
     devices = jax.vmap(
         make_step(TINY, structure, axis_name="devices"), (None, 0, None), axis_name="devices"
     )
@@ -369,15 +369,15 @@ def test_batches_stay_whole_where_gradients_in_loops_are_slow(tiny, monkeypatch)
         sizes.append(len(batch))
         return jnp.sum(params["kernel"]) * batch.mean(), {}
 
-    monkeypatch.setattr(trainer, "loss_of", recorded)
+    monkeypatch.setattr(trainer, "loss_fn", recorded)
     narrow = dataclasses.replace(structure, precision="bfloat16")
     params, batch = {"kernel": jnp.ones(1)}, jnp.ones((4, 2, 2, 3))
-    value_and_gradient(TINY, narrow, numbers, params, batch)
+    value_and_grad(TINY, narrow, numbers, params, batch)
     with monkeypatch.context() as forced:
         forced.setenv("NSTJAX_CONV", "direct")
-        value_and_gradient(TINY, structure, numbers, params, batch)
+        value_and_grad(TINY, structure, numbers, params, batch)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    value_and_gradient(TINY, structure, numbers, params, batch)
+    value_and_grad(TINY, structure, numbers, params, batch)
     assert sizes == [4, 4, 4]
 
 
@@ -443,12 +443,12 @@ def test_first_state_draws_with_the_recipes_seed(monkeypatch):
         return {"conv1": {"kernel": jnp.ones(3)}}
 
     monkeypatch.setattr(trainer, "init_params", draw)
-    first_state(override(TINY, seed=5))
+    init_state(override(TINY, seed=5))
     assert drawn == [(TINY.architecture, jax.random.key_data(jax.random.key(5)).tolist())]
 
 
 def test_first_state_holds_its_parameters_twice(tiny_params):
-    state = first_state(TINY, tiny_params)
+    state = init_state(TINY, tiny_params)
     assert state.step == 0
     for start, ours, average in zip(
         *(jax.tree.leaves(tree) for tree in (tiny_params, state.params, state.average)), strict=True

@@ -26,10 +26,10 @@ from PIL import Image
 from nstjax.fast.checkpoints import Checkpoints, Restored
 from nstjax.fast.data import Dataset, open_dataset
 from nstjax.fast.loop import TrainingProgress
-from nstjax.fast.parallel import make_parallel_step, one_of, replicate, split
+from nstjax.fast.parallel import make_parallel_step, replicate, shard, unreplicate
 from nstjax.fast.settings import Architecture, TrainingRecipe
 from nstjax.fast.train import TrainingResult, train
-from nstjax.fast.trainer import first_state
+from nstjax.fast.trainer import init_state
 from nstjax.images import Picture
 from nstjax.objective import Inputs, Targets, network_params, structure_of, weights_of
 from nstjax.recipes import even
@@ -108,7 +108,7 @@ def run(
 @functools.cache
 @jax.enable_x64(False)  # whoever asks first
 def _shapes() -> Any:
-    return jax.eval_shape(lambda: first_state(RECIPE))
+    return jax.eval_shape(lambda: init_state(RECIPE))
 
 
 @functools.cache
@@ -173,11 +173,11 @@ def exact_gradient() -> dict[str, np.ndarray]:
     objective = Inputs(params, Targets({}, style), weights_of(RECIPE))
     batch = np.random.default_rng(1).random((RECIPE.batch_size, side, side, 3))
     mine = np.split(batch, jax.process_count())[jax.process_index()]
-    state, go_on = first_state(RECIPE, init), np.zeros(jax.local_device_count(), np.float32)
+    state, go_on = init_state(RECIPE, init), np.zeros(jax.local_device_count(), np.float32)
     step = make_parallel_step(RECIPE, structure)
-    state, _ = step(replicate(state), split(mine), replicate(objective), go_on)
+    state, _ = step(replicate(state), shard(mine), replicate(objective), go_on)
     # Adam's first moment is a tenth of the first gradient.
-    moment = jax.tree.leaves_with_path(optax.tree.get(one_of(state.opt_state), "mu"))
+    moment = jax.tree.leaves_with_path(optax.tree.get(unreplicate(state.opt_state), "mu"))
     return {jax.tree_util.keystr(path): 10 * value for path, value in moment}
 
 

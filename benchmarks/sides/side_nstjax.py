@@ -14,11 +14,11 @@ from work import Run, Work, serve
 
 from nstjax import __version__, objective
 from nstjax.fast.network import init_params, paint_clipped
-from nstjax.fast.parallel import make_parallel_step, one_of, replicate, split
+from nstjax.fast.parallel import make_parallel_step, replicate, shard, unreplicate
 from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.settings import Architecture
 from nstjax.fast.train import objective_of
-from nstjax.fast.trainer import first_state
+from nstjax.fast.trainer import init_state
 from nstjax.gatys.chunk import run_chunk
 from nstjax.gatys.steps import first_state as first_pixels
 from nstjax.gatys.steps import rates_of
@@ -100,15 +100,15 @@ def train(work: Work) -> Run:
     )
     structure, inputs = objective_of(recipe, weights_of(work), work.arrays["style"])
     step = make_parallel_step(recipe, structure)
-    state = replicate(first_state(recipe, params_of(work)))
+    state = replicate(init_state(recipe, params_of(work)))
     inputs, go_on = replicate(inputs), np.zeros(jax.local_device_count(), np.float32)
 
     def run() -> float:
         nonlocal state
         metrics = {}
         for _ in range(work.steps):
-            state, metrics = step(state, split(batch), inputs, go_on)
-        return float(one_of(metrics)["total"])
+            state, metrics = step(state, shard(batch), inputs, go_on)
+        return float(unreplicate(metrics)["total"])
 
     return run
 

@@ -16,8 +16,8 @@ from nstjax.fast import Dataset, TrainingProgress, TrainingRecipe, train
 from nstjax.fast.coco import NAME
 from nstjax.fast.coco_zip import ARCHIVES
 from nstjax.fast.sources import Record, find_prepared
-from nstjax.fast.train import settle
-from nstjax.fast.trainer import first_state
+from nstjax.fast.train import resolve
+from nstjax.fast.trainer import init_state
 from nstjax.settings import override
 
 _TIMED_STEPS = 2
@@ -76,7 +76,7 @@ def dry_run(job: Job) -> int:
     Raises:
         NstjaxError: as `nstjax.fast.train`.
     """
-    recipe = settle(job.recipe, len(job.dataset))
+    recipe = resolve(job.recipe, len(job.dataset))
     say = _say if job.leader else lambda what, text: None
     for what, text in _facts(job, recipe).items():
         say(what, text)
@@ -93,7 +93,7 @@ def _say(what: str, text: str) -> None:
 def _facts(job: Job, recipe: TrainingRecipe) -> dict[str, str]:
     height, width = job.style.pixels.shape[1:3]
     devices = jax.devices()
-    state = jax.eval_shape(lambda: first_state(recipe))
+    state = jax.eval_shape(lambda: init_state(recipe))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     checkpoint = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     held_out = job.dataset.held_out

@@ -19,7 +19,7 @@ from nstjax.fast.checkpoints import Checkpoints
 from nstjax.fast.data import Batches
 from nstjax.fast.log import MetricsLog
 from nstjax.fast.network import paint_clipped
-from nstjax.fast.parallel import ParallelMetrics, ParallelStep, one_of, split
+from nstjax.fast.parallel import ParallelMetrics, ParallelStep, shard, unreplicate
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.style_file import save_style
 from nstjax.fast.trainer import State
@@ -145,7 +145,7 @@ class Run:
             callback: called after every step.
             checkpoint_every: steps from one checkpoint to the next.
         """
-        self.step = self._first = int(one_of(state.step))
+        self.step = self._first = int(unreplicate(state.step))
         self.metrics: dict[str, float] = {}
         self._recipe = recipe
         self._config = config
@@ -216,14 +216,14 @@ class Run:
             return None
         if self._data_error is None:
             try:
-                return split(self._next_batch())
+                return shard(self._next_batch())
             except NstjaxError as error:
                 self._data_error = error
         if jax.process_count() == 1:
             return None
         self._says = _NO_DATA
         size, share = self._recipe.image_size, self._recipe.batch_size // jax.process_count()
-        return split(np.zeros((share, size, size, 3), np.float32)) if last is None else last
+        return shard(np.zeros((share, size, size, 3), np.float32)) if last is None else last
 
     def _next_batch(self) -> Pixels:
         """The next photographs; tells of broken ones, each once."""
@@ -242,7 +242,7 @@ class Run:
 
     def _report(self, step: int, metrics: ParallelMetrics) -> int:
         """Logs a step once it is done; returns whether the run is to end, and for what."""
-        values = {name: float(value) for name, value in one_of(metrics).items()}
+        values = {name: float(value) for name, value in unreplicate(metrics).items()}
         stop = int(values.pop("stop"))
         if not all(map(math.isfinite, values.values())):
             self._files.log.flush()
@@ -265,7 +265,7 @@ class Run:
         return max(stop, self._says) if jax.process_count() == 1 else stop
 
     def _paint_now(self, pixels: Pixels) -> Pixels:
-        recipe, average = self._recipe, one_of(self._state.average)
+        recipe, average = self._recipe, unreplicate(self._state.average)
         return np.asarray(paint_clipped(recipe.architecture, recipe.precision, average, pixels))
 
     def _save(self, data_position: bytes) -> None:
@@ -273,7 +273,7 @@ class Run:
         position = {"data": data_position.decode(), "seconds": seconds}
         self._files.save(
             self.step,
-            one_of(self._state),
+            unreplicate(self._state),
             position=json.dumps(position).encode(),
             config=self._config,
             architecture=dataclasses.asdict(self._recipe.architecture),

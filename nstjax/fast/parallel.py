@@ -1,6 +1,6 @@
 """Training on several devices, of this process and of others: everything that knows of them.
 
-What is replicated, or split, has one leading axis: this process's devices.
+What is replicated, or sharded, has one leading axis: this process's devices.
 """
 
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def _copies(_: Any, tree: Tree) -> Tree:
     return tree
 
 
-def split(batch: Float[np.ndarray, "n h w c"]) -> Any:
+def shard(batch: Float[np.ndarray, "n h w c"]) -> Any:
     """Shares a process's part of a batch out to its devices, and sends it there."""
     count = jax.local_device_count()
     mesh = jax.sharding.Mesh(jax.local_devices(), _AXIS)
@@ -80,7 +80,7 @@ def split(batch: Float[np.ndarray, "n h w c"]) -> Any:
     return jax.device_put(batch.reshape(count, -1, *batch.shape[1:]), sharding)
 
 
-def one_of(tree: Tree) -> Tree:
+def unreplicate(tree: Tree) -> Tree:
     """Copies a replicated tree to the host, once."""
     ours = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, tree)
     # All of it at once: one leaf after the other waits for the device each time.
@@ -95,7 +95,7 @@ def make_parallel_step(recipe: TrainingRecipe, structure: Structure) -> Parallel
         structure: of the objective.
 
     Returns:
-        As `make_step`, of replicated state and numbers and a split batch; and of a number per
+        As `make_step`, of replicated state and numbers and a sharded batch; and of a number per
         device, 0 unless its process wants to stop, of which the metrics hold the greatest as
         `stop`, so that all processes stop after the same step.
     """

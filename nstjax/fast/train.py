@@ -25,7 +25,7 @@ from nstjax.fast.loop import Ended, Files, Run, TrainingCallback
 from nstjax.fast.network import Params, auto_precision
 from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
-from nstjax.fast.trainer import State, first_state
+from nstjax.fast.trainer import State, init_state
 from nstjax.images import Picture, fit_size, resize_image, short_name
 from nstjax.objective import network_params
 from nstjax.settings import override
@@ -103,7 +103,7 @@ def train(
         NstjaxError: if the settings cannot be used with these pictures, weights or devices, or
             differ from those of the run that is resumed, or the data end it.
     """
-    recipe = settle(recipe, len(dataset))
+    recipe = resolve(recipe, len(dataset))
     check_batch_size(recipe.batch_size)
     style_pixels = _style_at(recipe, style.pixels)
     check_sizes(recipe, (recipe.image_size, recipe.image_size), style_pixels.shape[1:3])
@@ -115,7 +115,7 @@ def train(
         Checkpoints(folder / "checkpoints", keep=keep, warn=warn) as checkpoints,
     ):
         losses = _earlier_losses(checkpoints, config, allow_change)
-        state, seconds = _newest_state(checkpoints, partial(first_state, recipe, init), batches)
+        state, seconds = _newest_state(checkpoints, partial(init_state, recipe, init), batches)
         if recipe.weighting == "relative":
             losses = losses or measure_losses(recipe, structure, inputs, dataset)
             inputs = inputs._replace(weights=_relative(inputs.weights, losses))
@@ -164,7 +164,7 @@ def _newest_state(
     return restored.state, position["seconds"]
 
 
-def settle(recipe: TrainingRecipe, photographs: int) -> TrainingRecipe:
+def resolve(recipe: TrainingRecipe, photographs: int) -> TrainingRecipe:
     """Decides what a recipe leaves to the data and the devices.
 
     Args:

@@ -16,7 +16,7 @@ from nstjax.structure import TERMS, Inputs, Structure, Targets, Terms
 from nstjax.targets import content_targets
 
 Metrics = dict[str, Float[Array, ""]]
-ValueAndGradient = tuple[tuple[Float[Array, ""], Terms], Params]
+ValueAndGrad = tuple[tuple[Float[Array, ""], Terms], Params]
 
 # Of how many pictures a CPU computes the gradient at a time. Few are nearer to the cache, and all
 # parts of a batch use the same memory; with one alone matrix products are slower.
@@ -59,7 +59,7 @@ def make_optimizer(recipe: TrainingRecipe) -> optax.GradientTransformation:
     return optax.chain(*clip, optax.adam(rate))
 
 
-def first_state(recipe: TrainingRecipe, params: Params | None = None) -> State:
+def init_state(recipe: TrainingRecipe, params: Params | None = None) -> State:
     """Makes the state before the first step.
 
     Args:
@@ -77,7 +77,7 @@ def first_state(recipe: TrainingRecipe, params: Params | None = None) -> State:
     return State(jnp.int32(0), start, jax.tree.map(jnp.copy, start), opt_state)
 
 
-def loss_of(
+def loss_fn(
     recipe: TrainingRecipe,
     structure: Structure,
     inputs: Inputs,
@@ -102,13 +102,13 @@ def loss_of(
     return evaluate(structure, inputs._replace(targets=targets), painted)
 
 
-def value_and_gradient(
+def value_and_grad(
     recipe: TrainingRecipe,
     structure: Structure,
     inputs: Inputs,
     params: Params,
     batch: Float[Array, "n h w 3"],
-) -> ValueAndGradient:
+) -> ValueAndGrad:
     """Evaluates the objective and its gradient.
 
     On CPUs, in float32 and for even batches, of two pictures at a time.
@@ -121,12 +121,12 @@ def value_and_gradient(
         batch: photographs, RGB in [0, 1], shape (N, H, W, 3).
 
     Returns:
-        What `loss_of` returns, and the gradient of its total with respect to the parameters.
+        What `loss_fn` returns, and the gradient of its total with respect to the parameters.
     """
 
-    def of_part(part: Float[Array, "n h w 3"]) -> ValueAndGradient:
+    def of_part(part: Float[Array, "n h w 3"]) -> ValueAndGrad:
         def loss(params: Params) -> tuple[Float[Array, ""], Terms]:
-            return loss_of(recipe, structure, inputs, params, part)
+            return loss_fn(recipe, structure, inputs, params, part)
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
@@ -136,9 +136,7 @@ def value_and_gradient(
     if rest or count < 2 or not fast_in_loops:
         return of_part(batch)
 
-    def add(
-        so_far: ValueAndGradient, part: Float[Array, "n h w 3"]
-    ) -> tuple[ValueAndGradient, None]:
+    def add(so_far: ValueAndGrad, part: Float[Array, "n h w 3"]) -> tuple[ValueAndGrad, None]:
         return jax.tree.map(jnp.add, so_far, of_part(part)), None
 
     no_terms: Terms = {name: jnp.zeros(()) for name in TERMS}
@@ -166,7 +164,7 @@ def make_step(
     optimizer = make_optimizer(recipe)
 
     def step(state: State, batch: Float[Array, "n h w 3"], inputs: Inputs) -> tuple[State, Metrics]:
-        (total, raw), gradient = value_and_gradient(recipe, structure, inputs, state.params, batch)
+        (total, raw), gradient = value_and_grad(recipe, structure, inputs, state.params, batch)
         if axis_name is not None:
             total, raw, gradient = jax.lax.pmean((total, raw, gradient), axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

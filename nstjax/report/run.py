@@ -35,7 +35,7 @@ _WIDEST, _TALLEST = 1090, 900  # of the result
 _LOWEST = 320  # of the pictures beside it, where it is flat
 _CURVES = 300
 _BESIDE_CURVES, _BELOW_CURVES = 64, 76  # for the axes' labels
-_DECADES = 1e-9  # of the largest total: what is less is not drawn
+_FLOOR = 1e-9  # of the largest total: what is less is not drawn
 _FEW = 30  # steps
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 _LINES = {"total": "0.2", "content": "#0072b2", "style": "#d55e00", "tv": "#009e73"}
@@ -163,7 +163,7 @@ def draw_losses(axes: "Axes", history: Sequence[Mapping[str, float | int]]) -> N
     """Draws the total and the weighted terms against the steps."""
     steps = [entry["step"] for entry in history]
     # A content term starts at next to nothing, which would flatten every curve.
-    floor = _DECADES * max((e["total"] for e in history if np.isfinite(e["total"])), default=0)
+    floor = _FLOOR * max((e["total"] for e in history if np.isfinite(e["total"])), default=0)
     for name in ("total", *TERMS):
         values = np.array([entry[name] for entry in history], np.float64)
         shown = np.isfinite(values) & (values > max(floor, 0))
