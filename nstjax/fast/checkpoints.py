@@ -24,6 +24,7 @@ import numpy as np
 import safetensors.numpy
 
 from nstjax.errors import NstjaxError
+from nstjax.fast.tree import named_leaves
 
 PyTree = Any
 
@@ -283,15 +284,9 @@ def _is_not_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in Path(record.pathname).parts
 
 
-def _named(tree: PyTree) -> dict[str, Any]:
-    """A tree's leaves by their path, such as `opt_state/0/mu/conv1/kernel`."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
 def _pack(tree: PyTree) -> bytes:
     """A copy of a tree's arrays; the next step overwrites what it is given."""
-    arrays = jax.device_get(_named(tree))
+    arrays = jax.device_get(named_leaves(tree))
     return safetensors.numpy.save({n: np.asarray(a, order="C") for n, a in arrays.items()})
 
 
@@ -299,7 +294,7 @@ def _unpack(arrays: bytes, target: PyTree, folder: Path) -> PyTree:
     """The arrays in the target's tree, or the error that says what is different."""
     found = safetensors.numpy.load(arrays)
     there = {name: f"{x.dtype}{list(x.shape)}" for name, x in found.items()}
-    here = {name: f"{np.dtype(x.dtype)}{list(x.shape)}" for name, x in _named(target).items()}
+    here = {name: f"{np.dtype(x.dtype)}{list(x.shape)}" for name, x in named_leaves(target).items()}
     differ = [name for name in sorted({**here, **there}) if here.get(name) != there.get(name)]
     if differ:
         name = differ[0]

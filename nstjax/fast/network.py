@@ -14,6 +14,7 @@ from nstjax.fast.johnson import Johnson
 from nstjax.fast.layers import StyleModule, WrongParams
 from nstjax.fast.settings import Architecture
 from nstjax.fast.subpixel import SubPixel
+from nstjax.fast.tree import named_leaves
 from nstjax.ops import Program, by_rows, materialize
 from nstjax.ops.rowwise import Picture
 
@@ -87,8 +88,7 @@ def _shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
-    flat = jax.tree_util.tree_leaves_with_path(params)
-    return {"/".join(str(step.key) for step in path): leaf.shape for path, leaf in flat}
+    return {name: leaf.shape for name, leaf in named_leaves(params).items()}
 
 
 def paint(

@@ -6,13 +6,14 @@ JSON: several would be written in a random order.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nstjax.errors import NstjaxError
+from nstjax.fast.tree import named_leaves
 from nstjax.files import write_whole
 
 HEADER = "nstjax-style-1"
@@ -56,7 +57,7 @@ def save_style(
     """
     from safetensors.numpy import save
 
-    arrays = {name: _half(name, array) for name, array in _flat(params)}
+    arrays = {name: _half(name, array) for name, array in named_leaves(params).items()}
     about = {"config": dict(config), "provenance": dict(provenance)}
     header = {HEADER: json.dumps(about, sort_keys=True, ensure_ascii=False)}
     write_whole(Path(path), save(arrays, metadata=header))
@@ -122,14 +123,6 @@ def _about(path: Path, metadata: Mapping[str, str], names: list[str]) -> dict[st
             f"{path} has a damaged header ({HEADER}: {error}): get or export the style again"
         ) from error
     return about
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name, value
 
 
 def _half(name: str, array: Any) -> np.ndarray:
