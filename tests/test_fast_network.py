@@ -13,8 +13,9 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
+from nstjax.fast import layers, memory, network
 from nstjax.fast.network import check_side, init_params, paint
-from nstjax.fast.settings import OUTPUTS, UPSAMPLINGS, Architecture
+from nstjax.fast.settings import DESIGNS, OUTPUTS, UPSAMPLINGS, Architecture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -84,6 +85,12 @@ def test_pictures_that_are_too_small(height, width):
         paint(NARROW, PARAMS, jnp.zeros((1, height, width, 3)))
     with pytest.raises(NstjaxError, match=message):
         check_side(height, width)
+
+
+def test_every_choice_is_in_every_table():
+    assert set(DESIGNS) == set(network.NETWORKS) == set(memory._PER_PIXEL)
+    assert set(UPSAMPLINGS) == set(layers.ENLARGING)
+    assert set(OUTPUTS) == set(layers._CURVES)
 
 
 @pytest.mark.parametrize("norm_last", [False, True])

@@ -20,12 +20,12 @@ from nstjax.ops.rowwise import Picture
 
 Params = Mapping[str, Any]
 
-DESIGNS: dict[str, type[StyleModule]] = {"johnson": Johnson, "subpixel": SubPixel}
+NETWORKS: dict[str, type[StyleModule]] = {"johnson": Johnson, "subpixel": SubPixel}
 MINIMUM_SIZE = 16  # pixels a side; below it, reflection finds nothing to reflect
 
 
 def _network(architecture: Architecture, dtype: str = "float32") -> StyleModule:
-    return DESIGNS[architecture.design](architecture, dtype)
+    return NETWORKS[architecture.design](architecture, dtype)
 
 
 def check_side(height: int, width: int) -> None:
@@ -60,12 +60,13 @@ def init_params(architecture: Architecture, key: Array) -> Params:
     return jax.jit(_network(architecture).init)(key, image)["params"]
 
 
-def check_params(architecture: Architecture, params: Params) -> None:
+def check_params(architecture: Architecture, params: Params, *, whose: str = "of a style") -> None:
     """Raises an error for people if parameters are not those of a network.
 
     Args:
         architecture: of the network.
         params: by layer name.
+        whose: what the message says of them.
 
     Raises:
         NstjaxError: if an array is missing, of another shape, or one too many.
@@ -75,8 +76,9 @@ def check_params(architecture: Architecture, params: Params) -> None:
         shapes = [shapes.get(name, "no array") for shapes in (expected, found)]
         if shapes[0] != shapes[1]:
             raise NstjaxError(
-                f"its parameters are not those of its network, {architecture.design!r}, as this "
-                f"version knows it: {name} should be {shapes[0]} and is {shapes[1]}"
+                f"the parameters {whose} are not those of its network, {architecture.design!r}, as "
+                f"this version knows it: {name} should be {shapes[0]} and is {shapes[1]}; update "
+                "nstjax, or train the style anew"
             )
 
 
@@ -122,11 +124,9 @@ def paint(
         return materialize(
             cast(Picture, _network(architecture, dtype).apply({"params": params}, picture))
         )
-    except WrongParams as error:
-        raise NstjaxError(
-            f"a style's parameters are not those of its network, {architecture.design!r}, as this "
-            "version knows it: update nstjax, or train the style anew"
-        ) from error
+    except WrongParams:
+        check_params(architecture, params)  # says which
+        raise
 
 
 @partial(Program, static_argnames=("architecture", "dtype", "tile"))

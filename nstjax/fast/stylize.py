@@ -94,10 +94,7 @@ def load_style(source: str | Path) -> Style:
             f"{path} is of a network that this version does not know ({error}): update nstjax"
         ) from error
     if path not in BUNDLED_STYLES.values():  # it takes 0.2 s, and those are known to be right
-        try:
-            check_params(architecture, file.params)
-        except NstjaxError as error:
-            raise NstjaxError(f"{path}: {error}; update nstjax, or train the style anew") from error
+        check_params(architecture, file.params, whose=f"in {path}")
     name = str(file.provenance.get("name", path.stem))
     return Style(name, architecture, file.params, file.provenance, path.name, sha256_of(path))
 
