@@ -320,7 +320,9 @@ def test_damaged_metadata_is_nobodys_business(tmp_path):
         with open_batches(open_dataset(f"folder:{tmp_path}")) as batches:
             take(batches, 2)
             assert batches.broken == {}
-    assert caught == []
+            batches.close()
+            warnings.warn_explicit("Corrupt EXIF data", UserWarning, "image.py", 1, "PIL.Image")
+    assert [str(warning.message) for warning in caught] == ["Corrupt EXIF data"]
 
 
 def test_waiting_is_told(tmp_path):

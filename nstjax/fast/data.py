@@ -3,6 +3,7 @@
 A batch is float32, NHWC, RGB, in [0, 1], as everywhere. It is made by threads, ahead of its use.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -211,8 +212,6 @@ class Batches:
     ):
         import grain
 
-        # Pillow warns of damaged metadata, which is no business of those who train.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
         if crop not in CROPS:
             raise unknown_choice("crop", crop, CROPS)
         if len(dataset) < batch_size:
@@ -247,6 +246,12 @@ class Batches:
             prefetch_buffer_size=max(4, _BUFFERED_PICTURES // share),
         )
         self._iterator = iter(batches.to_iter_dataset(options))
+        # Pillow warns of damaged metadata, which is no business of those who train. For the whole
+        # process: the threads cannot have filters of their own.
+        self._closing = contextlib.ExitStack()
+        self._closing.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        self._closing.callback(self._iterator.close)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self
@@ -290,8 +295,8 @@ class Batches:
             ) from error
 
     def close(self) -> None:
-        """Ends the threads. There are no batches after that."""
-        self._iterator.close()
+        """Ends the threads, and lets Pillow warn again. There are no batches after that."""
+        self._closing.close()
 
     def __enter__(self) -> "Batches":
         return self
