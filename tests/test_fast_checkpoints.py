@@ -57,7 +57,7 @@ def bits(tree) -> list[tuple]:
 def save(checkpoints: Checkpoints, *steps: int) -> None:
     for step in steps:
         assert checkpoints.save(
-            step, make_state(step), data_position=b"%d" % step, config={**CONFIG, "at": step}
+            step, make_state(step), position={"at": step}, config={**CONFIG, "at": step}
         )
     checkpoints.wait()
 
@@ -68,7 +68,7 @@ def restored_step(checkpoints: Checkpoints) -> int:
     assert restored is not None
     step = restored.step
     assert bits(restored.state) == bits(make_state(step))
-    assert restored.data_position == b"%d" % step
+    assert restored.position == {"at": step}
     assert restored.config == {**CONFIG, "at": step} == checkpoints.latest_config()
     return step
 
@@ -122,24 +122,24 @@ def test_same_bits_come_back(checkpoints, folder):
         "optimiser": optax.adam(optax.constant_schedule(0.1)).init({"a": jnp.ones(2)}),
     }
     config = {**CONFIG, "pairs": (("a", 1),), "nothing": None, "ids": {10: "ü", 9: "b"}}
-    assert checkpoints.save(5, state, data_position=b"\0\xff", config=config)
+    assert checkpoints.save(5, state, position=["\0ÿ"], config=config)
     target = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, state))
     for wanted in (state, target):
         restored = checkpoints.restore(wanted)
         assert bits(restored.state) == bits(state)
         assert jax.tree.structure(restored.state) == jax.tree.structure(state)
         assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(restored.state))
-    assert (restored.step, restored.data_position) == (5, b"\0\xff")
+    assert (restored.step, restored.position) == (5, ["\0ÿ"])
     assert restored.config == json.loads(json.dumps(config))
 
 
 def test_state_may_be_overwritten_at_once(checkpoints):
     state = jax.tree.map(jnp.asarray, make_state(1))
     expected = bits(state)
-    checkpoints.save(1, state, data_position=b"", config={})
+    checkpoints.save(1, state, position=None, config={})
     donating = jax.jit(lambda tree: jax.tree.map(lambda a: a * 0, tree), donate_argnums=0)
     host = make_state(1)
-    checkpoints.save(2, host, data_position=b"", config={})
+    checkpoints.save(2, host, position=None, config={})
     host.params["bias"][:] = 0
     jax.block_until_ready(donating(state))
     assert bits(checkpoints.restore(make_state(0)).state) == expected
@@ -154,7 +154,7 @@ def test_saves_in_the_background_and_appears_at_once(checkpoints, folder, monkey
         return renamed(*args, **options)
 
     monkeypatch.setattr(os, "rename", waiting)
-    assert checkpoints.save(1, make_state(1), data_position=b"", config={})
+    assert checkpoints.save(1, make_state(1), position=None, config={})
     assert "1" not in names(folder)
     go_on.set()
     checkpoints.wait()
@@ -176,7 +176,7 @@ def test_keeps_the_newest(checkpoints, folder, warned):
 def test_a_step_is_saved_once(checkpoints, folder):
     save(checkpoints, 1)
     before = (folder / "1").stat()
-    assert checkpoints.save(1, make_state(2), data_position=b"", config={})
+    assert checkpoints.save(1, make_state(2), position=None, config={})
     checkpoints.wait()
     assert (folder / "1").stat() == before
 
@@ -200,6 +200,19 @@ def test_nothing_there(checkpoints, folder):
     (folder / "notes").mkdir()
     (folder / "7").touch()
     assert checkpoints.restore(make_state(0)) is None
+
+
+def test_one_that_an_earlier_version_saved(checkpoints, folder, monkeypatch):
+    monkeypatch.setattr("nstjax.fast.checkpoints._digest", lambda *_: "right")
+    save(checkpoints, 7)
+    file = folder / "7" / "about" / "metadata"
+    about = json.loads(file.read_text())
+    about["data_position"] = about.pop("position")
+    file.write_text(json.dumps(about))
+    message = r"no checkpoint in .* can be read \(7: an earlier version saved it, .*start anew"
+    with pytest.raises(NstjaxError, match=message):
+        checkpoints.restore(make_state(0))
+    assert names(folder) == {"7"}
 
 
 def remove(file: Path) -> None:
@@ -312,7 +325,7 @@ def test_no_space_left(two, checkpoints, warned, monkeypatch):
     usage = collections.namedtuple("usage", "total used free")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**5))
-        assert not checkpoints.save(300, make_state(300), data_position=b"", config={})
+        assert not checkpoints.save(300, make_state(300), position=None, config={})
     [message] = warned
     assert "no checkpoint of step 300" in message
     assert "(No space left on device): training goes on, and that of step 200 is kept" in message
@@ -326,7 +339,7 @@ def test_folder_that_cannot_be_made(tmp_path, warned):
     (tmp_path / "file").touch()
     with Checkpoints(tmp_path / "file" / "a", warn=warned.append) as checkpoints:
         assert checkpoints.restore(make_state(0)) is None
-        assert not checkpoints.save(1, make_state(1), data_position=b"", config={})
+        assert not checkpoints.save(1, make_state(1), position=None, config={})
     [message] = warned
     assert "Not a directory" in message
     assert "though there is none yet" in message
@@ -352,14 +365,14 @@ def test_failures_in_the_background_are_told_once_and_quietly(
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, unlimited[1]))
     try:
         for step in (2, 3):
-            assert checkpoints.save(step, make_state(step), data_position=b"", config={})
+            assert checkpoints.save(step, make_state(step), position=None, config={})
             checkpoints.wait()
             checkpoints.wait()
             assert len(warned) == step - 1
             assert f"no checkpoint of step {step} in {folder} (File too large)" in warned[-1]
             assert "and that of step 1 is kept" in warned[-1]
             assert names(folder) == {"1"}
-        checkpoints.save(4, make_state(4), data_position=b"", config={})
+        checkpoints.save(4, make_state(4), position=None, config={})
         time.sleep(0.2)
         assert len(warned) == 2  # told of with the next call
     finally:
@@ -391,7 +404,7 @@ with Checkpoints(Path(sys.argv[1]), warn=print) as checkpoints:
     while True:
         step += 1
         checkpoints.save(
-            step, make_state(step), data_position=b"%d" % step, config={**CONFIG, "at": step}
+            step, make_state(step), position={"at": step}, config={**CONFIG, "at": step}
         )
         print(step, flush=True)
 """
@@ -431,7 +444,7 @@ state = jax.tree.map(
 with Checkpoints(folder / str(index), warn=print) as checkpoints:
     assert checkpoints.restore(state) is checkpoints.latest_config() is None
     config = {**CONFIG, "at": 100}
-    assert checkpoints.save(100, state, data_position=b"100", config=config)
+    assert checkpoints.save(100, state, position={"at": 100}, config=config)
     assert restored_step(checkpoints) == 100
     save(checkpoints, 200)
     if index == 0:

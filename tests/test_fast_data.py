@@ -192,7 +192,9 @@ def test_resumes_to_the_bit(photos, stop):
         assert resumed.get_state() == state
 
 
-@pytest.mark.parametrize("state", [b"", b"{}", b"[]", b'{"position": 3, "broken": []}'])
+@pytest.mark.parametrize(
+    "state", [{}, {"position": 3, "broken": []}, {"position": {"next_index": 0}}]
+)
 def test_unreadable_states(tmp_path, state):
     with (
         open_batches(numbered(tmp_path, 8)) as batches,

@@ -5,7 +5,6 @@ the arrays, and a record of everything else with a digest over it all. In severa
 first one writes and reads, and gives the others what it read.
 """
 
-import base64
 import contextlib
 import errno
 import hashlib
@@ -38,13 +37,13 @@ class Restored(NamedTuple):
     Attributes:
         step: steps done.
         state: the arrays in the shape of the tree asked for, NumPy's.
-        data_position: where the data were.
+        position: where the run was in its data and its time, as JSON keeps it.
         config: the settings of the run, as JSON keeps them: tuples are lists.
     """
 
     step: int
     state: PyTree
-    data_position: bytes
+    position: Any
     config: dict[str, Any]
 
 
@@ -57,7 +56,7 @@ class Checkpoints:
     Example:
         >>> state = {"params": {"bias": np.zeros(3, np.float32)}, "step": np.int32(7)}
         >>> with Checkpoints(Path("run"), warn=print) as checkpoints:
-        ...     checkpoints.save(7, state, data_position=b"", config={"seed": 0})
+        ...     checkpoints.save(7, state, position=None, config={"seed": 0})
         ...     checkpoints.restore(state).config
         True
         {'seed': 0}
@@ -72,15 +71,13 @@ class Checkpoints:
         self._manager: Any = None
         self._saving = 0  # the step that the background is at
 
-    def save(
-        self, step: int, state: PyTree, *, data_position: bytes, config: Mapping[str, Any]
-    ) -> bool:
+    def save(self, step: int, state: PyTree, *, position: Any, config: Mapping[str, Any]) -> bool:
         """Saves a checkpoint, most of it in the background.
 
         Args:
             step: steps done; saved once only.
             state: the arrays, as dicts, tuples and named tuples; free again on return.
-            data_position: where the data are.
+            position: where the run is, which JSON can hold.
             config: the settings of the run, which JSON can hold.
 
         Returns:
@@ -90,9 +87,8 @@ class Checkpoints:
         if jax.process_index() > 0 or (self._folder / str(step)).exists():
             return True
         arrays = _pack(state)
-        plain_config = json.loads(json.dumps(dict(config)))
-        position = base64.b64encode(data_position).decode()
-        about = {"step": step, "config": plain_config, "data_position": position}
+        about = {"step": step, "config": dict(config), "position": position}
+        about = json.loads(json.dumps(about))
         about["digest"] = _digest(about, arrays)
         self._saving = step
         try:
@@ -138,9 +134,8 @@ class Checkpoints:
         about = head["about"]
         if about is None:
             return None
-        position = base64.b64decode(about["data_position"])
         state = _unpack(arrays, target, self._folder)
-        return Restored(about["step"], state, position, about["config"])
+        return Restored(about["step"], state, about["position"], about["config"])
 
     def latest_config(self) -> dict[str, Any] | None:
         """Reads the settings that the newest whole checkpoint was saved with.
@@ -202,6 +197,8 @@ class Checkpoints:
         about, arrays = dict(found.about), found.state[_ARRAYS].tobytes()
         if about.pop("digest") != _digest(about, arrays) or about["step"] != step:
             raise ValueError("its contents are not those that were saved")
+        if "position" not in about:
+            raise ValueError("an earlier version saved it, which can still go on from it")
         return about, arrays
 
     def _set_aside(self, damaged: Mapping[int, str], whole: int) -> None:

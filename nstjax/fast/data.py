@@ -4,7 +4,7 @@ A batch is float32, NHWC, RGB, in [0, 1], as everywhere. It is made by threads, 
 """
 
 import contextlib
-import json
+import copy
 import os
 import re
 import time
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -270,13 +271,15 @@ class Batches:
             )
         return pictures
 
-    def get_state(self) -> bytes:
-        """Returns the position: what `set_state` needs for the same batches to follow."""
-        return json.dumps(
-            {"position": self._iterator.get_state(), "broken": list(self.broken.items())}
-        ).encode()
+    def get_state(self) -> dict[str, Any]:
+        """Returns the position: what `set_state` needs for the same batches to follow, for JSON."""
+        # A copy: what the iterator returns may be its own.
+        return {
+            "position": copy.deepcopy(self._iterator.get_state()),
+            "broken": [[index, message] for index, message in self.broken.items()],
+        }
 
-    def set_state(self, state: bytes) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Goes to a position, whatever the number of processes was there.
 
         Args:
@@ -286,9 +289,8 @@ class Batches:
             NstjaxError: it is no such thing.
         """
         try:
-            values = json.loads(state)
-            self._iterator.set_state(values["position"])
-            self.broken = {int(index): str(message) for index, message in values["broken"]}
+            self._iterator.set_state(state["position"])
+            self.broken = {int(index): str(message) for index, message in state["broken"]}
         except (ValueError, LookupError, TypeError) as error:
             raise NstjaxError(
                 f"the position in the data is unreadable ({error}): start the training anew"

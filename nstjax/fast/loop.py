@@ -1,7 +1,6 @@
 """The loop of a training: steps, reports, checkpoints, and when to stop."""
 
 import dataclasses
-import json
 import math
 import time
 from collections import deque
@@ -91,7 +90,7 @@ class Files:
         step: int,
         state: State,
         *,
-        position: bytes,
+        position: Mapping[str, Any],
         config: Mapping[str, Any],
         architecture: Mapping[str, Any],
         about: Mapping[str, Any],
@@ -110,7 +109,7 @@ class Files:
             except NstjaxError as error:  # the checkpoint has it all
                 self.warn(f"{error}; training goes on")
         # Last: once the checkpoint of the last step is there, nothing is made again.
-        self.checkpoints.save(step, state, data_position=position, config=config)
+        self.checkpoints.save(step, state, position=position, config=config)
 
 
 class Run:
@@ -268,13 +267,12 @@ class Run:
         recipe, average = self._recipe, unreplicate(self._state.average)
         return np.asarray(paint_clipped(recipe.architecture, recipe.precision, average, pixels))
 
-    def _save(self, data_position: bytes) -> None:
+    def _save(self, data_position: dict[str, Any]) -> None:
         seconds = self._seconds + time.perf_counter() - self._begin
-        position = {"data": data_position.decode(), "seconds": seconds}
         self._files.save(
             self.step,
             unreplicate(self._state),
-            position=json.dumps(position).encode(),
+            position={"data": data_position, "seconds": seconds},
             config=self._config,
             architecture=dataclasses.asdict(self._recipe.architecture),
             about={"steps": self.step, "seconds": round(seconds, 1), "metrics": self.metrics},

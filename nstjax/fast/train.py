@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -159,9 +158,8 @@ def _newest_state(
     restored = checkpoints.restore(jax.eval_shape(start))  # to draw one takes seconds
     if restored is None:
         return start(), 0.0
-    position = json.loads(restored.data_position)
-    batches.set_state(position["data"].encode())
-    return restored.state, position["seconds"]
+    batches.set_state(restored.position["data"])
+    return restored.state, restored.position["seconds"]
 
 
 def resolve(recipe: TrainingRecipe, photographs: int) -> TrainingRecipe:
