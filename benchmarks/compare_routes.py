@@ -11,22 +11,24 @@ published comparison's way, where fewer photographs also mean fewer steps.
 """
 
 import argparse
-import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
+from measuring import save_json
 from style_objective import pixel_recipe
 from tqdm import tqdm
 
 import nstjax
-from nstjax.fast import Style, get_training_recipe, load_style, paint_pixels
+from nstjax.fast import Style, TrainingProgress, get_training_recipe, load_style, paint_pixels
 from nstjax.fast.data import open_dataset
 from nstjax.fast.train import train
 from nstjax.report import contact_sheet
+from nstjax.vgg import Weights
 
 
 class Row(NamedTuple):
@@ -38,8 +40,10 @@ class Row(NamedTuple):
     seconds: list[float]
 
 
-def train_network(limit: int, options: argparse.Namespace, weights, workdir: str) -> tuple:
-    """Trains on so many photographs (0: all); returns the style and the seconds it took."""
+def train_network(
+    limit: int, options: argparse.Namespace, weights: Weights, workdir: str
+) -> tuple[Style, str, float]:
+    """Trains on so many photographs (0: all); returns the style, the method and its seconds."""
     spec = f"folder:{options.photographs}"
     dataset = open_dataset(spec, limit=limit or None, holdout=options.count)
     changes = {"image_size": options.size, "batch_size": options.batch_size}
@@ -51,7 +55,7 @@ def train_network(limit: int, options: argparse.Namespace, weights, workdir: str
     name = f"{options.painting.stem}-{len(dataset)}"
     with tqdm(desc=name, unit="step") as bar:
 
-        def progress(now) -> None:
+        def progress(now: TrainingProgress) -> None:
             bar.total = now.steps
             bar.update(now.step - bar.n)
 
@@ -64,7 +68,9 @@ def train_network(limit: int, options: argparse.Namespace, weights, workdir: str
     return style, f"network, {len(dataset)} photographs", style.provenance["seconds"]
 
 
-def timed(paint, photographs: list) -> tuple[list, list]:
+def timed(
+    paint: Callable[[np.ndarray], np.ndarray], photographs: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[float]]:
     """Paints each photograph; the pictures and their seconds, compilation not counted."""
     paint(photographs[0])
     pictures, seconds = [], []
@@ -75,8 +81,11 @@ def timed(paint, photographs: list) -> tuple[list, list]:
     return pictures, seconds
 
 
-def compare(options: argparse.Namespace) -> tuple[list[Row], Style, list]:
-    """Trains the networks and paints the photographs held out, with all methods."""
+def compare(options: argparse.Namespace) -> tuple[list[Row], Style, list[np.ndarray]]:
+    """Trains the networks and paints the photographs held out, with all methods.
+
+    Returns what each gave, the last style, whose objective is everybody's, and the photographs.
+    """
     weights = nstjax.load_weights(get_training_recipe(options.recipe).network)
     spec = f"folder:{options.photographs}"
     held_out = open_dataset(spec, holdout=options.count).held_out
@@ -98,7 +107,9 @@ def compare(options: argparse.Namespace) -> tuple[list[Row], Style, list]:
     return [Row(method, None, pictures, seconds), *rows], style, photographs
 
 
-def losses(row: Row, style: Style, options: argparse.Namespace, photographs: list) -> dict:
+def losses(
+    row: Row, style: Style, options: argparse.Namespace, photographs: list[np.ndarray]
+) -> dict[str, float]:
     """The medians of a method's losses over the photographs."""
     recipe = pixel_recipe(style, size=options.size, steps=0)
     weights = nstjax.load_weights(recipe.network)
@@ -148,7 +159,7 @@ def main() -> None:
         contact_sheet(options.sheet, grid, column_labels=labels, size=options.size)
     if options.json:
         settings = {k: v for k, v in vars(options).items() if isinstance(v, int | float | str)}
-        options.json.write_text(json.dumps({"settings": settings, "rows": table}, indent=1))
+        save_json(options.json, settings=settings, results=table)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-
 from nstjax.fast import Style
 from nstjax.settings import ObjectiveSettings, Recipe
 
@@ -31,9 +29,3 @@ def pixel_recipe(style: Style, *, size: int, steps: int, init: str = "content") 
         size=size,
         style_size=about["style_size"],
     )
-
-
-def square(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Cuts the middle square out of a picture whose sides are at least `size`."""
-    top, left = ((side - size) // 2 for side in pixels.shape[1:3])
-    return pixels[:, top : top + size, left : left + size]
