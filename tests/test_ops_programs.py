@@ -205,6 +205,12 @@ def test_versions_are_those_of_the_sources(monkeypatch, tmp_path):
     assert found[0] == found[1] != found[2]
 
 
+def test_a_library_that_does_not_say_its_version(monkeypatch):
+    """Such as one that is installed without its metadata."""
+    monkeypatch.setattr(traced, "_LIBRARIES", ("jax", "no-such-library"))
+    assert traced._versions() is None
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "unreadable"])
 def test_a_damaged_file_is_made_again(anew, tmp_path, damage):
     make, traces = anew

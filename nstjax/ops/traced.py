@@ -1,7 +1,7 @@
-"""Traced functions, kept on the disk beside what JAX compiles of them.
+"""Traced functions, kept on disk beside what JAX compiles from them.
 
-To find what it has compiled, JAX traces the function first, which takes longer for this package's
-than to load the result.
+JAX traces a function before it can look up what it has compiled. For this package's functions that
+takes longer than loading the result.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +21,9 @@ from nstjax.files import write_whole
 
 _MOST_FILES = 300  # of some 0.1 MB; then the least recently used go
 _PACKAGE = Path(__file__).parents[1]
-_LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # what a trace has parts of
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # whose code a trace contains
 _DIGEST_BYTES = hashlib.sha256().digest_size
-# Settings of JAX that say where things are kept, and not what is computed.
+# JAX's settings of where things are kept; they do not change what is computed.
 _PLACES = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size")
 
 
@@ -31,8 +31,8 @@ class Traced(NamedTuple):
     """A function of arrays, traced for their shapes.
 
     Attributes:
-        program: from the arrays to those of the result.
-        result: how the latter lie in the result.
+        program: from arrays to the arrays of the result.
+        result: the structure of the result.
     """
 
     program: export.Exported
@@ -40,32 +40,35 @@ class Traced(NamedTuple):
 
 
 def _versions() -> tuple[str, ...] | None:
-    """Of what traces, this package by its sources, which people change between two of its versions.
+    """The versions of what traces depend on; of this package a digest, as its sources change.
 
-    None where there are no sources.
+    None where there are no sources, or where a library does not say its version.
     """
     sources = sorted(_PACKAGE.rglob("*.py"))
     if not sources:
         return None
     digest = hashlib.sha256()
-    for path in sources:  # by its place, as several have one name
+    for path in sources:  # with their folders, as several have the same name
         digest.update(f"{path.relative_to(_PACKAGE)} ".encode() + path.read_bytes())
-    return digest.hexdigest(), *(version(library) for library in _LIBRARIES)
+    try:
+        return digest.hexdigest(), *map(version, _LIBRARIES)
+    except PackageNotFoundError:
+        return None
 
 
-# As they are when they are imported, and not when something has been changed since.
+# At import: sources that are changed later are not the ones that run.
 _VERSIONS = _versions()
 
 
 def _settings() -> dict[str, Any]:
-    """JAX' settings by name; none where they cannot be listed, in which case nothing is kept."""
+    """JAX's settings by name; empty where they cannot be listed: then nothing is kept."""
     return getattr(jax.config, "values", {})
 
 
 def traces_folder() -> Path | None:
     """Returns where traced functions are kept; None where JAX keeps nothing on this machine.
 
-    Nor is anything kept but for a CPU alone: other programs may have parts that cannot be, or be
+    Only programs for a single CPU are kept. Others may have parts that cannot be saved, or may be
     for several devices.
     """
     settings = _settings()
@@ -81,7 +84,7 @@ def name_of(identity: str) -> str:
     """Returns the name under which a traced function is kept.
 
     Args:
-        identity: what it depends on beside this package, JAX and the settings of both.
+        identity: what it depends on besides this package, JAX and the settings of both.
 
     Returns:
         64 hexadecimal digits.
@@ -114,15 +117,15 @@ def find_or_trace(folder: Path, name: str, trace: Callable[[], Traced]) -> Trace
 
 
 def _read(path: Path) -> Traced | None:
-    """What a whole file holds; None of any other."""
+    """What a file holds; None if it is missing or damaged."""
     try:
         content = path.read_bytes()
         digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(data).digest() != digest:
             return None
-        program, result = pickle.loads(data)  # to be trusted as the compiled programs beside it
+        program, result = pickle.loads(data)  # trusted like the compiled programs beside it
         found = Traced(export.deserialize(bytearray(program)), result)
-    except Exception:  # what else a file may hold is not known
+    except Exception:  # a file may hold anything
         return None
     with contextlib.suppress(OSError):
         os.utime(path)

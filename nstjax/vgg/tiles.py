@@ -88,7 +88,14 @@ def summarize_features(
         wanted = tuple(name for name in names if name in layers)
         after = () if last else (names[-1],)
         needed = tuple(dict.fromkeys((*wanted, *after)))
-        vgg = VGG(network, needed, pooling, dtype, names[0], first_padding)
+        vgg = VGG(
+            network=network,
+            layers=needed,
+            pooling=pooling,
+            dtype=dtype,
+            first=names[0],
+            first_padding=first_padding,
+        )
         if not own_rows:
             features = cast(Features, vgg.apply({"params": params}, x))
             return found | {n: summarize(n, features[n], targets.get(n)) for n in wanted}
