@@ -1,4 +1,4 @@
-"""Whether an algorithm other than XLA's own may be used, and convolutions that use it then."""
+"""Whether algorithms other than XLA's own may be used, and convolutions that then use them."""
 
 import os
 from collections.abc import Callable
@@ -18,17 +18,17 @@ Gradient = Callable[[Array, Array, Array], Array]
 
 
 def own_algorithms_allowed(*arrays: Array) -> bool:
-    """Tells whether convolutions of these may use algorithms of this package.
+    """Tells whether convolutions of these arrays may use this package's algorithms.
 
-    The environment variable `NSTJAX_CONV=direct` forbids them in what is traced from then on.
+    The environment variable `NSTJAX_CONV=direct` forbids them in everything traced from then on.
 
     Args:
-        arrays: what goes in.
+        arrays: the inputs.
 
     Returns:
-        True on CPUs, if all are float32, for which they are made, and nothing forbids them. What
-        a program runs on is taken to be JAX's default: on a GPU or TPU, what is sent to the CPU
-        is computed by XLA's algorithms.
+        True on CPUs, if all inputs are float32 and nothing forbids it. Programs are assumed to run
+        on JAX's default device: where that is a GPU or TPU, what is sent to the CPU is computed by
+        XLA's algorithms, too.
 
     Raises:
         NstjaxError: if `NSTJAX_CONV` is neither `auto` nor `direct`.
@@ -47,16 +47,19 @@ def faster_on_cpu(
     x_gradient: Gradient | None,
     kernel_gradient: Gradient | None,
 ) -> Forward:
-    """A convolution, `plain` but for float32 on CPUs. It can be differentiated once.
+    """Wraps a convolution with faster algorithms for float32 on CPUs.
+
+    There, these replace the convolution and its VJPs; None keeps XLA's.
 
     Args:
-        plain: of x, kernel and the dtype of the result, differentiable.
-        forward: the same of x and kernel, in float32; None where `plain` is as fast.
-        x_gradient: of x, kernel and the result's gradient; None likewise.
-        kernel_gradient: likewise.
+        plain: `plain(x, kernel, dtype)`, differentiable; `dtype` is the result's.
+        forward: `forward(x, kernel)`.
+        x_gradient: `x_gradient(x, kernel, dy)`, where `dy` is the result's gradient.
+        kernel_gradient: `kernel_gradient(x, kernel, dy)`.
 
     Returns:
-        The convolution of x and kernel, in float32 also for bfloat16.
+        The convolution of x and kernel, in float32 also for bfloat16. It can be differentiated
+        once.
     """
 
     def plain_forward(x: Array, kernel: Array) -> Array:
@@ -71,7 +74,7 @@ def faster_on_cpu(
         return vjp(gradient.astype(x.dtype))[0]
 
     result = _on_cpu(forward, plain_forward)
-    # Apart, so that compilation drops the one that nothing uses.
+    # Separate, so that compilation drops one that nothing uses.
     for_x = _on_cpu(x_gradient, plain_x_gradient)
     for_kernel = _on_cpu(kernel_gradient, plain_kernel_gradient)
 

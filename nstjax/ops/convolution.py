@@ -16,14 +16,14 @@ from nstjax.ops.programs import Program
 
 # How many rows and columns of zeros a padding puts around the picture.
 PADS = {"SAME": 1, "VALID": 0}
-# From how many results per channel on Winograd's algorithm is worth it, by the smaller number of
-# channels, from benchmarks/layers.py --grid on two x86-64 cores. It is faster for fewer too,
-# down to a hundred, but by less than its longer compilation costs.
+# The number of results per channel from which Winograd's algorithm is worth it, by the smaller
+# number of channels; from benchmarks/layers.py --grid on two x86-64 cores. Down to a hundred
+# results it is still faster, but gains less than its longer compilation costs.
 WINOGRAD_FROM = {64: 4096, 128: 1024, 256: 256, 512: 128}
 
 
-# Up to how many outputs, from at least as many inputs, the kernel's rows are taken one by one: in
-# 4 ms in place of 13 for the gradient of VGG's first layer at 256×256.
+# Up to this many outputs, from at least as many inputs, the kernel's rows are taken one by one: the
+# gradient of VGG's first layer at 256×256 then takes 4 ms instead of 13.
 FEW_OUTPUTS = 4
 
 
@@ -32,8 +32,8 @@ class Transformed(NamedTuple):
 
     Attributes:
         forward: the kernel.
-        backward: the kernel turned, for the gradient with respect to the picture. It is kept, too,
-            because making it anew in each step would take as long as a product with it.
+        backward: the flipped kernel, for the gradient with respect to the picture. It is kept, too:
+            transforming it in each step would take as long as a product with it.
     """
 
     forward: Float[Array, "36 i o"]
@@ -52,13 +52,13 @@ def conv3x3(
 ) -> Float[Array, "n a b o"]:
     """Convolves with a 3×3 kernel at stride 1.
 
-    Where it pays, which is on CPUs, in float32 and for many channels and pixels, by Winograd's
-    algorithm, which is within about 1e-5 of the direct one, relative to the largest value. The
-    environment variable `NSTJAX_CONV=direct` forces the direct one in what is traced from then on.
+    On CPUs, in float32 and for many channels and pixels, it uses Winograd's algorithm, which is
+    within about 1e-5 of the direct one, relative to the largest value. The environment variable
+    `NSTJAX_CONV=direct` forces the direct one in everything traced from then on.
 
-    The gradient with respect to `x` is written as what it is, a convolution with the kernel turned
-    by 180° and its channels swapped, which stays fast in compiled loops: see `nstjax.ops.direct`.
-    It can be differentiated once.
+    The gradient with respect to `x` is a convolution with the kernel rotated by 180° and its
+    channels swapped. Written as such, it stays fast in compiled loops: see `nstjax.ops.direct`. It
+    can be differentiated once.
 
     Args:
         x: shape (N, H, W, I).
@@ -91,10 +91,10 @@ def transform_frozen(kernels: Mapping[str, Float[Array, "3 3 i o"]]) -> dict[str
         kernels: by any name, each of shape (3, 3, I, O).
 
     Returns:
-        What `conv3x3` takes as `transformed`, by name; only for those that a convolution would
-        take it of.
+        What `conv3x3` takes as `transformed`, by name; only of kernels for which a convolution
+        would use it.
     """
-    # One program for all: the many small ones of single operations would compile in every process.
+    # One program for all: many small ones would have to be compiled in every process.
     return _transform({name: kernel for name, kernel in kernels.items() if _worthwhile(kernel)})
 
 
@@ -113,7 +113,7 @@ def _transform(kernels: dict[str, Array]) -> dict[str, Transformed]:
 
 
 def winograd_pays(x: Array, kernel: Array, pad: int) -> bool:
-    """Tells whether `conv3x3` takes Winograd's algorithm, with `pad` zeros around the picture."""
+    """Tells whether `conv3x3` uses Winograd's algorithm, with `pad` zeros around the picture."""
     if not own_algorithms_allowed(x, kernel):
         return False
     results = x.shape[0] * (x.shape[1] + 2 * pad - 2) * (x.shape[2] + 2 * pad - 2)

@@ -1,8 +1,8 @@
-"""XLA's own convolution, which all other algorithms are measured against, and its gradients.
+"""XLA's own convolution, the reference for all other algorithms, and its gradients.
 
-What XLA derives as a gradient is a convolution with reversed or exchanged dimensions, which its CPU
-backend puts in order only outside `while`, `scan` and `map`: inside them it computes it 5 to 20
-times slower. There the gradients here are plain convolutions.
+The gradients that XLA derives are convolutions with reversed or exchanged dimensions. Its CPU
+backend brings these into a fast form only outside `while`, `scan` and `map`: inside, they take 5 to
+20 times as long. The gradients in this module are plain convolutions on CPUs.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def direct(
     Args:
         x: shape (N, H, W, I).
         kernel: shape (A, B, I, O).
-        dtype: of the result; None is float32 or, where that is wider, x' own.
+        dtype: of the result; None means float32 or, if that is wider, the dtype of `x`.
         pad: rows and columns of zeros around the picture.
         stride: from one result to the next, in pixels.
 
@@ -47,23 +47,23 @@ def direct(
 
 
 def computed_dtype(x: Array, dtype: Any) -> Any:
-    """What XLA's convolution of `x` is to return where a result in `dtype` is wanted.
+    """The dtype that XLA's convolution of `x` should return if the result is wanted in `dtype`.
 
-    On a GPU that is x' own: where the types differ, XLA turns pictures and kernels into float32
-    first (`SupportsMixedPrecisions` of its GPU compilers), and bfloat16 would gain nothing. cuDNN
-    sums in float32 all the same. Elsewhere the result is as wide as is wanted, for that costs
-    nothing, and jax 0.12 on the CPU gives NaN where it is rounded before a bias is added.
+    On a GPU it is that of `x`: if the two differ, XLA first converts pictures and kernels to
+    float32 (`SupportsMixedPrecisions` of its GPU compilers), and bfloat16 would gain nothing. cuDNN
+    sums in float32 anyway. Elsewhere it is `dtype`, which costs nothing; and with jax 0.12 on the
+    CPU, rounding before a bias is added gives NaN.
     """
     return x.dtype if jax.default_backend() == "gpu" else dtype
 
 
 def flip_kernel(kernel: Float[Array, "a b i o"]) -> Float[Array, "a b o i"]:
-    """Turns a kernel by 180° and swaps its channels: the gradient's way back to the picture."""
+    """Rotates a kernel by 180° and swaps its channels, for the gradient of the picture."""
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
 def pad_full(gradient: Float[Array, "n p q o"], size: tuple[int, ...]) -> Float[Array, "n h w o"]:
-    """Puts zeros around a gradient, for all pixels that a turned kernel of that size reaches."""
+    """Pads a gradient with zeros for a full convolution with a kernel of that size."""
     around = [(side - 1, side - 1) for side in size]
     return jnp.pad(gradient, ((0, 0), *around, (0, 0)))
 
@@ -71,7 +71,7 @@ def pad_full(gradient: Float[Array, "n p q o"], size: tuple[int, ...]) -> Float[
 def direct_x_gradient(
     kernel: Float[Array, "a b i o"], gradient: Float[Array, "n p q o"]
 ) -> Float[Array, "n h w i"]:
-    """The gradient of a convolution without padding with respect to the picture.
+    """The gradient with respect to the picture, of a convolution without padding.
 
     Args:
         kernel: shape (A, B, I, O).
@@ -101,13 +101,13 @@ def direct_kernel_gradient(
     Returns:
         Shape (A, B, I, O).
     """
-    # A picture smaller than the kernel has no result: here that would be a kernel of no pixels.
+    # A picture smaller than the kernel has an empty result, which would be an empty kernel here.
     if gradient.size and own_algorithms_allowed(x, gradient):
         x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
         y = direct(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3))
         return y.transpose(1, 2, 0, 3)
     shape = (*size, x.shape[3], gradient.shape[3])
-    # Linear in the kernel: where its value comes from does not matter.
+    # The convolution is linear in the kernel, so that the kernel's values do not matter.
     transpose = jax.linear_transpose(
         lambda kernel: direct(x, kernel, x.dtype, pad=pad), jax.ShapeDtypeStruct(shape, x.dtype)
     )
@@ -118,7 +118,7 @@ def direct_kernel_gradient(
 def direct_with_plain_gradients(
     x: Float[Array, "n h w i"], kernel: Float[Array, "a b i o"]
 ) -> Float[Array, "n p q o"]:
-    """Convolves without padding; its gradients, too, are those of this module.
+    """Convolves without padding; its gradients are those of this module.
 
     Args:
         x: shape (N, H, W, I), float32.

@@ -1,4 +1,4 @@
-"""3×3 convolution at stride 2, its gradients as products with gathered neighbourhoods."""
+"""3×3 convolution at stride 2, with gradients as products with gathered neighbourhoods."""
 
 from functools import partial
 
@@ -9,8 +9,8 @@ from nstjax.ops.choice import faster_on_cpu
 from nstjax.ops.direct import direct
 from nstjax.ops.strips import map_rows, rows_of, sum_rows
 
-# For even and for odd rows (or columns) of the picture, what reaches them: from the result's row
-# before (0) or the same (1), by which row of the kernel.
+# For even and for odd rows (or columns) of the picture: which results reach them, from the row
+# before (0) or the same row (1), and by which row of the kernel.
 _REACHED = (((1, 0), (0, 2)), ((1, 1),))
 
 
@@ -35,7 +35,7 @@ def conv3x3_stride2(
 
 
 def _neighbourhoods(x: Array) -> Array:
-    """3×3 pixels around each second one: (N, A, B, 9·C)."""
+    """The 3×3 pixels around every second one: (N, A, B, 9·C)."""
     h, w = x.shape[1:3]
     return jnp.concatenate(
         [x[:, a : h - 2 + a : 2, b : w - 2 + b : 2] for a in range(3) for b in range(3)], -1
@@ -56,7 +56,7 @@ def _kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
 
 
 def _x_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
-    """Each of the four sorts of pixels, by even and odd rows and columns, is one product."""
+    """Pixels in even and odd rows and columns are of four kinds; each kind is one product."""
     n, h, w, i = x.shape
     _, height, width, o = gradient.shape
     half_h, half_w = -(-h // 2), -(-w // 2)

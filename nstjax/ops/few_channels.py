@@ -1,11 +1,10 @@
 """Convolutions between a few channels and many.
 
-Directly, a convolution to three channels fills three lanes of a vector unit. Here each row of the
-kernel gives channels of its own, 27 in place of 3 for a kernel of 9×9, in one convolution with a
-kernel of one row; its results are then shifted by a row each and added. The gradients are direct
-convolutions with the few channels on the other side, where that costs nothing: on a CPU, all of it
-needs the options that `compiler_options` gives. Without them these convolutions take five times as
-long.
+Computed directly, a convolution to three channels fills three lanes of a vector unit. Here each row
+of the kernel has output channels of its own, 27 instead of 3 for a 9×9 kernel, in one convolution
+with a kernel of one row. The results are then shifted, each by a row more, and added. The gradients
+are direct convolutions with the few channels on the other side, where they cost nothing. On a CPU
+all of this needs the options from `compiler_options`: without them it takes five times as long.
 """
 
 from jaxtyping import Array, Float
@@ -63,7 +62,7 @@ def conv_few_outputs(
 def shift_and_add(
     x: Float[Array, "n h w i"], kernel: Float[Array, "a b i o"], *, pad: int = 0
 ) -> Float[Array, "n p q o"]:
-    """Convolves by rows of the kernel, as this module says.
+    """Convolves row by row of the kernel, as described at the top of this module.
 
     Args:
         x: shape (N, H, W, I).
@@ -94,7 +93,8 @@ _FEW_OUTPUTS = faster_on_cpu(
     direct,
     shift_and_add,
     lambda x, kernel, gradient: direct_x_gradient(kernel, gradient),
-    # Turned by 180°, the gradient's neighbourhoods times the picture are what its own are times it.
+    # Correlating the padded gradient with x gives the kernel's gradient rotated by 180°; rotate it
+    # back.
     lambda x, kernel, gradient: flip_kernel(
         direct_kernel_gradient(pad_full(gradient, kernel.shape[:2]), x, kernel.shape[:2])
     ),

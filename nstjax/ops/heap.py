@@ -1,10 +1,10 @@
-"""The C library's free memory, put in order after compilations.
+"""The C library's free memory, tidied after compilations.
 
-A compilation leaves thousands of free pieces of as many sizes behind. After that of a training step
-a tenth of all later ones was seen to go by in glibc's search through its sorted lists of them, for
-which other threads wait; after one `malloc_trim` nothing of the kind, and less memory is taken. How
-much it is depends on how the pieces happen to lie: compare `benchmarks/peers.py`, side "nstjax,
-untidied".
+A compilation leaves behind thousands of free blocks of as many sizes. After compiling a training
+step, a tenth of the time of all later steps was seen to go into glibc's search through its sorted
+lists of them, for which other threads wait. After one `malloc_trim` this is gone, and the process
+takes less memory. How much it matters depends on how the blocks happen to lie: compare
+`benchmarks/peers.py`, side "nstjax, untidied".
 """
 
 import ctypes
@@ -14,15 +14,15 @@ from functools import cache
 import jax
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
-# Compilations of fewer seconds leave little behind, and to tidy takes a hundredth of a second.
+# Shorter compilations leave little behind, and tidying takes a hundredth of a second.
 _LONG_COMPILATION = 0.2
 
 
 @cache
 def tidy_after_compilations() -> None:
-    """Has the heap tidied after each long compilation of this process, whoever's it is.
+    """Tidies the heap after each long compilation of this process, from the first call on.
 
-    From the first call on; does nothing where the C library is not glibc.
+    Does nothing where the C library is not glibc.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is None:

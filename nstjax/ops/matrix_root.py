@@ -1,4 +1,4 @@
-"""Square roots of matrices by products alone, with a gradient that is products alone, too."""
+"""Square roots of matrices, computed by matrix products alone, and their gradients likewise."""
 
 from functools import partial
 from typing import cast
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Where a GPU or TPU would round the factors of a product, the iterations would not converge.
+# If a GPU or TPU rounded the factors of a product, the iterations would not converge.
 _product = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -24,13 +24,14 @@ def matrix_square_root(matrix: Float[Array, "n c c"], *, steps: int = 12) -> Flo
     Newton–Schulz iteration for the sign of the matrix $[[S, G], [0, -S]]$, which is
     $[[I, 2 X], [0, -I]]$. It needs nothing of the forward iteration but the root.
 
-    A step multiplies the root of a small eigenvalue by 1.5 until it is there. Twelve are enough for
-    those above a hundred thousandth of the matrix' norm; what is smaller is underestimated, and
-    its gradient bounded, which makes float32 do for matrices of low rank. With many more, what
-    rounding has made of an eigenvalue of 0 would grow, too, and without end where it is negative.
+    A step multiplies the root of a small eigenvalue by 1.5 until it has converged. Twelve steps are
+    enough for eigenvalues above a hundred thousandth of the matrix's norm. Smaller ones are
+    underestimated, and their gradients bounded, so that float32 suffices for matrices of low rank.
+    With many more steps, the rounding errors of eigenvalues of 0 would grow as well, and without
+    bound if they are negative.
 
     Args:
-        matrix: shape (N, C, C), symmetric, with no negative eigenvalue and one that is positive.
+        matrix: shape (N, C, C), symmetric, with no negative eigenvalue and at least one positive.
         steps: of each of the two iterations.
 
     Returns:
@@ -48,10 +49,10 @@ def matrix_square_root(matrix: Float[Array, "n c c"], *, steps: int = 12) -> Flo
 
 
 def trace_of_square_root(matrix: Float[Array, "n c c"], *, steps: int = 12) -> Float[Array, " n"]:
-    """Computes the sums of the diagonals of matrices' square roots.
+    """Computes the traces of matrices' square roots.
 
-    The gradient is that of `matrix_square_root`, for half the products: as what comes from a trace
-    is a multiple of the identity, all of the iteration's matrices commute.
+    The gradient is that of `matrix_square_root`, for half the products: a trace's own gradient is a
+    multiple of the identity, so that all of the iteration's matrices commute.
 
     Args:
         matrix: as for `matrix_square_root`.
@@ -129,7 +130,7 @@ _trace.defvjp(_trace_forward, _trace_backward)
 
 
 def _norm(matrix: Array) -> Array:
-    """Frobenius', which no eigenvalue exceeds."""
+    """The Frobenius norm, which no eigenvalue exceeds."""
     return jnp.sqrt(jnp.sum(jnp.square(matrix), (1, 2), keepdims=True))
 
 

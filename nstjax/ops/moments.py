@@ -1,7 +1,7 @@
-"""The mean and the variance of a picture's channels, and the norm made of them.
+"""The mean and the variance of a picture's channels, and instance norm.
 
-On CPUs sums over pixels are products with ones, strip by strip, which takes a fifth of the time of
-XLA's sums over all but the last dimension.
+On CPUs, sums over pixels are computed as products with ones, strip by strip: this takes a fifth of
+the time of XLA's sums over all but the last dimension.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ def channel_moments(
 ) -> tuple[Float[Array, "n 1 1 c"], Float[Array, "n 1 1 c"]]:
     """Computes mean and variance of each picture's channels over its pixels.
 
-    In two passes, as the difference of mean square and squared mean loses all digits where the mean
-    is large.
+    In two passes: the difference of mean square and squared mean loses all digits where the mean is
+    large.
 
     Args:
         x: shape (N, H, W, C).
@@ -58,7 +58,7 @@ def normalized(
     bias: Array | np.ndarray,
     epsilon: float,
 ) -> Array:
-    """What `normalize_channels` makes of some pixels, given the moments of all."""
+    """What `normalize_channels` computes for some pixels, given the moments of all."""
     return (x - mean) * (jax.lax.rsqrt(variance + epsilon) * scale) + bias
 
 
@@ -77,7 +77,7 @@ def _backward(
     inverse = jax.lax.rsqrt(variance + epsilon)
     summed, aligned = _sums(_with_deviations, gradient, x, mean)
     pixels = x.shape[1] * x.shape[2]
-    # How far the gradient would move mean and spread, which the norm takes away again.
+    # How far the gradient would move mean and spread: the norm undoes both.
     along_mean, along_spread = summed / pixels, aligned * inverse**2 / pixels
     for_x = (inverse * scale) * (gradient - along_mean - (x - mean) * along_spread)
     for_scale, for_bias = (jnp.sum(part, (0, 1, 2)) for part in (aligned * inverse, summed))
@@ -102,14 +102,14 @@ def _with_deviations(gradient: Array, x: Array, mean: Array) -> tuple[Array, ...
 
 
 def _sums(terms: Terms, *arrays: Array) -> list[Array]:
-    """Sums over the pixels of what is made of each of them.
+    """Sums terms over the pixels.
 
     Args:
-        terms: of some rows of the pictures, and of means, to pictures of those rows.
-        arrays: pictures of shape (N, H, W, C), of which the first is one, and means (N, 1, 1, C).
+        terms: `terms(*arrays)` computes pictures to be summed; it is given some rows at a time.
+        arrays: pictures, shape (N, H, W, C), the first one included, and means, (N, 1, 1, C).
 
     Returns:
-        A sum for each of the terms, shape (N, 1, 1, C), float32 or wider.
+        A sum for each term, shape (N, 1, 1, C), float32 or wider.
     """
     if own_algorithms_allowed(*arrays):
         return _sums_by_strips(terms, *arrays)

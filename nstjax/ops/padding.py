@@ -1,4 +1,4 @@
-"""Padding by reflection, in one pass over the memory, as its gradient."""
+"""Padding by reflection, in one pass over the memory, and its gradient likewise."""
 
 from functools import partial
 from typing import Any
@@ -10,9 +10,9 @@ from jaxtyping import Array, Float
 
 
 def reflect_pad(x: Float[Array, "n h w c"], amount: int) -> Float[Array, "n a b c"]:
-    """Pads pictures by reflection in their outermost pixels, which are not repeated.
+    """Pads pictures by reflection about their outermost pixels, which are not repeated.
 
-    `jnp.pad` does the same one side after the other, and copies the picture four times.
+    `jnp.pad` does the same, but one side after the other, and copies the picture four times.
 
     Args:
         x: shape (N, H, W, C), H and W more than `amount`.
@@ -30,7 +30,7 @@ def reflect_pad(x: Float[Array, "n h w c"], amount: int) -> Float[Array, "n a b 
 
 
 def mirrored(place: Any, size: int) -> Any:
-    """Where pixels come from: places before the first of `size` and behind the last turn back."""
+    """Maps places outside of 0 to `size` - 1 back inside, by reflection about both ends."""
     return size - 1 - abs(size - 1 - abs(place))
 
 
@@ -47,7 +47,7 @@ def _forward(x: Array, amount: int) -> tuple[Array, None]:
 
 
 def _backward(amount: int, _: None, gradient: Array) -> tuple[Array]:
-    """Adds up what each pixel was copied to: itself, and reflections at both ends."""
+    """Sums the gradients of everything each pixel was copied to: itself and its reflections."""
     for axis in (1, 2):
         size = gradient.shape[axis] - 2 * amount
         place = np.arange(size)

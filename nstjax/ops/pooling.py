@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int8
 def max_pool2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n p q c"]:
     """Takes the largest value of each 2×2 square; an odd last row or column is left out.
 
-    The gradient goes to the first of equal values, as that of XLA's pooling, which is the same to
-    the bit, but looks for the largest values again.
+    The gradient goes to the first of equal values. XLA's pooling gives the same to the bit, but its
+    gradient looks for the largest values again.
 
     Args:
         x: shape (N, H, W, C).
@@ -27,7 +27,7 @@ def max_pool2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n p q c"]:
 
 
 def _largest(x: Array) -> tuple[Array, Int8[Array, "n p q c"]]:
-    """The largest values, and which of the four they are, row by row."""
+    """The largest values, and which of the four each one is, counted row by row."""
     n, h, w, c = x.shape
     squares = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
     left, right = squares[:, :, :, :, 0], squares[:, :, :, :, 1]

@@ -17,17 +17,17 @@ from nstjax.ops.traced import Traced, find_or_trace, name_of, traces_folder
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
 
-# Products of matrices by Eigen in place of YNNPACK, which leaves cores idle in those of a few
-# hundred rows, as Winograd's algorithm makes them: see benchmarks/layers.py.
+# Matrix products by Eigen instead of YNNPACK, which leaves cores idle in products of a few hundred
+# rows, such as those of Winograd's algorithm: see benchmarks/layers.py.
 _ON_CPU: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 @cache
 def compiler_options() -> dict[str, str | bool]:
-    """XLA's options for a program on the devices at hand, as `jax.jit` and `compile` take them.
+    """XLA's options for programs on the devices at hand, as `jax.jit` and `compile` take them.
 
     Returns:
-        The options; none where XLA does not know them, or knows them no more.
+        The options; empty where this version of XLA does not know them.
     """
     if jax.default_backend() != "cpu":
         return {}
@@ -39,17 +39,17 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 class _Kept:
-    """A program for arrays of some shapes, by way of what is kept on the disk of it."""
+    """A program for arrays of certain shapes, made from the trace that is kept on disk."""
 
     def __init__(self, traced: Traced, shapes: list[jax.ShapeDtypeStruct], donated: list[int]):
-        """Takes a traced function, the shapes, and which arrays' memory it may take."""
+        """Takes a traced function, the shapes, and which arrays' memory it may reuse."""
         self._traced, self._given, self._donated = traced, shapes, donated
         self._compiled: jax.stages.Compiled | None = None
         self._lock = Lock()
 
     def compile(self) -> jax.stages.Compiled:
-        # Not left to `jax.jit`: for it, other calls' results are committed to a device, for which
-        # it would compile again.
+        # Not left to `jax.jit`, which would compile again for arguments that are committed to a
+        # device, as results of such calls are.
         with self._lock:  # one thread compiles, and the others wait for it
             if self._compiled is None:
                 tidy_after_compilations()
@@ -67,10 +67,9 @@ class _Kept:
 
 
 class Program(Generic[Args, Result]):
-    """A function compiled with `compiler_options`; in a trace, as of `jax.jit`.
+    """A function compiled with `compiler_options`. In a trace, it is like one from `jax.jit`.
 
-    Where JAX keeps on the disk what it compiles, what was traced is kept there too: see
-    `nstjax.ops.traced`.
+    Where JAX keeps compiled programs on disk, traces are kept there, too: see `nstjax.ops.traced`.
 
     Example:
         >>> twice = Program(lambda x: 2 * x)
@@ -85,13 +84,13 @@ class Program(Generic[Args, Result]):
         static_argnames: tuple[str, ...] = (),
         donate_argnames: tuple[str, ...] = (),
     ) -> None:
-        """Takes the function; compiles nothing, and does not start JAX, before the first call.
+        """Takes the function. Nothing is compiled, and JAX is not started, before the first call.
 
         Args:
             function: what to compile.
-            static_argnames: arguments that decide the program: hashable, and their `repr` tells
-                all of them.
-            donate_argnames: arguments whose memory the program may take.
+            static_argnames: arguments that the program depends on: hashable, with a `repr` that
+                identifies them.
+            donate_argnames: arguments whose memory the program may reuse.
         """
         self._function: Callable[..., Any] = function
         self._static, self._donated = static_argnames, donate_argnames
@@ -111,11 +110,11 @@ class Program(Generic[Args, Result]):
 
     @cached_property
     def _in_a_trace(self) -> Any:
-        return jax.jit(self._function, static_argnames=self._static)  # takes no options there
+        return jax.jit(self._function, static_argnames=self._static)  # no options in a trace
 
     def __call__(self, *args: Args.args, **kwargs: Args.kwargs) -> Result:
-        """Runs it; the first time with arguments of these shapes, compiles it."""
-        # In a trace all that is made is traced; under `jax.grad` and `jax.vmap`, arguments alone.
+        """Runs it, and compiles it the first time that arguments have these shapes."""
+        # In a trace, new arrays are tracers; under `jax.grad` and `jax.vmap` only arguments are.
         in_a_trace = isinstance(jax.device_put(0), Tracer)
         if in_a_trace or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs))):
             return self._in_a_trace(*args, **kwargs)
@@ -123,33 +122,33 @@ class Program(Generic[Args, Result]):
         return self._jitted(*args, **kwargs) if kept is None else kept(leaves)
 
     def compile(self, *args: Any) -> None:
-        """Compiles it for arguments of these shapes, in place of the first call.
+        """Compiles it for arguments of these shapes, so that the first call need not.
 
         Args:
-            args: as of a call, by position, where `jax.ShapeDtypeStruct` may stand for arrays.
+            args: as in a call, by position; `jax.ShapeDtypeStruct` may stand for arrays.
         """
         kept, _ = self._find(*args)
-        # JAX keeps what was lowered, and with it what was compiled, for calls with such arguments.
+        # JAX keeps the lowered program, and what was compiled, for calls with such arguments.
         if kept is None:
             self._jitted.lower(*args).compile()
         else:
             kept.compile()
 
     def shapes(self, *args: Any) -> Any:
-        """Returns what a call would, with `jax.ShapeDtypeStruct` in place of arrays.
+        """Returns what a call would, with `jax.ShapeDtypeStruct` instead of arrays.
 
         Args:
-            args: as of `compile`.
+            args: as for `compile`.
         """
         kept, _ = self._find(*args)
         return self._in_a_trace.eval_shape(*args) if kept is None else kept.shapes()
 
     def lower(self, *args: Args.args, **kwargs: Args.kwargs) -> jax.stages.Lowered:
-        """Lowers it, as that of `jax.jit`."""
+        """Lowers it, as a function from `jax.jit` does."""
         return self._jitted.lower(*args, **kwargs)
 
     def _find(self, *args: Any, **kwargs: Any) -> tuple[_Kept | None, list[Any]]:
-        """The program by way of the disk, with the arrays it takes; or None."""
+        """The program made from the trace on disk, or None; and the arrays it takes."""
         folder = traces_folder()
         if folder is None or not self._function.__module__.startswith("nstjax."):
             return None, []
@@ -160,12 +159,12 @@ class Program(Generic[Args, Result]):
         leaves = [leaf for _, leaf in found]
         shapes = [_shape(leaf) for leaf in leaves]
         function = f"{self._function.__module__}.{self._function.__qualname__}"
-        if " at 0x" in f"{static}":  # an object that tells nothing of itself
+        if " at 0x" in f"{static}":  # an object whose `repr` does not identify it
             return None, []
         name = name_of(f"{function} {static} {tree} {shapes}")
         if name not in self._kept:
             kept = None
-            # Without the disk it works all the same, or says what is wrong.
+            # If this fails, `jax.jit` works all the same, or says what is wrong.
             with contextlib.suppress(Exception):
                 traced = find_or_trace(folder, name, lambda: self._trace(static, tree, shapes))
                 owners = [cast(Any, path[0]).key for path, _ in found]

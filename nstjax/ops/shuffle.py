@@ -11,7 +11,7 @@ def pixel_unshuffle(x: Float[Array, "n h w c"], factor: int) -> Float[Array, "n 
         factor: side of the squares, in pixels.
 
     Returns:
-        Shape (N, H / factor, W / factor, factor² C): of each square its rows one after the other.
+        Shape (N, H / factor, W / factor, factor² C): the rows of each square one after the other.
 
     Example:
         >>> import jax.numpy as jnp
@@ -27,7 +27,7 @@ def pixel_unshuffle(x: Float[Array, "n h w c"], factor: int) -> Float[Array, "n 
 
 
 def pixel_shuffle(x: Float[Array, "n h w d"], factor: int) -> Float[Array, "n a b c"]:
-    """Makes a square of pixels of each pixel's channels; `pixel_unshuffle` backwards.
+    """Makes a square of pixels out of each pixel's channels; the inverse of `pixel_unshuffle`.
 
     Args:
         x: shape (N, H, W, factor² C).

@@ -1,6 +1,6 @@
 """Pictures worked on a few rows at a time, so that megapixels need little memory.
 
-The gradient computes each tile again: nothing of a tile is kept but what it was computed from.
+The gradient computes each tile again: of a tile, only its inputs are kept.
 """
 
 from collections.abc import Callable
@@ -25,20 +25,19 @@ def map_tiles(
     It can be differentiated with respect to `x`, once.
 
     Args:
-        tile: from rows of `x`, which of them lie inside it, those rows of `aligned`, and
-            `operands`, to rows of pictures and sums. The rows of `x` begin `halo` above the tile
-            and end `halo` below; outside of `x` they are zeros, and whatever the tile makes of
-            those must add nothing to the sums. `aligned` and the pictures are any trees of arrays
-            (N, H, …), of `rows` rows to a tile, or fewer by a whole factor.
+        tile: `tile(part, inside, aligned, operands) -> (pictures, sums)`. `part` is rows of `x`,
+            from `halo` above the tile to `halo` below; outside of `x` they are zeros, which must
+            add nothing to the sums. `inside` says which rows lie in `x`. `aligned` and the pictures
+            are any trees of arrays (N, H, …), with `rows` rows a tile, or a whole factor fewer.
         rows: of a tile.
-        halo: how many more a tile needs on either side.
+        halo: how many more rows a tile needs on either side.
         x: shape (N, H, W, C).
         aligned: cut into rows as `x` is, without a halo.
-        operands: given whole to every tile.
+        operands: passed whole to every tile.
 
     Returns:
-        The pictures, of as many rows as the tiles have together, which can be more than `x` has;
-        and the sums.
+        The pictures, with as many rows as all tiles together, which can be more than `x` has; and
+        the sums.
     """
     return cast(tuple[Any, Any], _map_tiles(tile, rows, halo, x, aligned, operands))
 
@@ -93,8 +92,8 @@ def _backward(
         so_far = rows_of(gradient, first, window.shape[1])
         return jax.lax.dynamic_update_slice_in_dim(gradient, so_far + for_window, first, 1)
 
-    # Made of numbers that are there no sooner than the gradients: a constant, or one made of `x`,
-    # would be written while the layers behind this one are still at work, and lie in wait.
+    # The buffer depends on the gradients: XLA would allocate a constant, or one that depends on
+    # `x`, long before it is needed, while the later layers are still at work.
     late = sum(jnp.ravel(leaf)[0].astype(x.dtype) for leaf in jax.tree.leaves(gradients))
     return jax.lax.fori_loop(0, tiles, step, jnp.full(x.shape, 0 * late)), None, None
 
@@ -103,7 +102,7 @@ _map_tiles.defvjp(_forward, _backward)
 
 
 def _cut(rows: int, x: Array, aligned: Any) -> tuple[int, Any]:
-    """The number of tiles, and the aligned pictures with zeros below, to be whole tiles."""
+    """The number of tiles, and the aligned pictures padded below to whole tiles."""
     height = x.shape[1]
     tiles = -(-height // rows)
 
@@ -115,16 +114,16 @@ def _cut(rows: int, x: Array, aligned: Any) -> tuple[int, Any]:
 
 
 def _window(rows: int, halo: int, x: Array, i: Array) -> tuple[Array, Array]:
-    """As many rows of `x` as a tile has with its halos, as near to it as there are; the first."""
+    """The rows of `x` nearest to a tile, as many as it has with its halos; and the first one."""
     window = min(rows + 2 * halo, x.shape[1])
     first = jnp.clip(i * rows - halo, 0, x.shape[1] - window)
     return rows_of(x, first, window), first
 
 
 def _with_zeros(rows: int, halo: int, x: Array, i: Array, window: Array) -> Array:
-    """A tile with its halos, from its window: zeros outside of `x`.
+    """A tile with its halos, from its window, with zeros outside of `x`.
 
-    Put around the window: around all of `x` they would be a copy of it.
+    The window is padded: padding all of `x` would copy it.
     """
     around = (0, 0), (halo, rows + halo), *[(0, 0)] * (x.ndim - 2)
     first = jnp.clip(i * rows - halo, 0, x.shape[1] - window.shape[1])

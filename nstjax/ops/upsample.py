@@ -1,13 +1,13 @@
 """Enlargements with a 3×3 convolution, computed on the small picture.
 
-With pixels repeated: in one direction, of the kernel (p, q, r) and the pixels … a b c …, all of
-them doubled, the two results at b are p a + (q + r) b and (p + q) b + r c: each sees two pixels. In
-two directions the four results of a pixel, as four times the channels, are convolutions of the
-small picture with kernels of 2×2, on 16 products for four results where a direct convolution takes
+With pixels repeated: take one direction, the kernel (p, q, r) and the pixels … a b c …, each of
+them doubled. The two results at b are p a + (q + r) b and (p + q) b + r c: each sees two pixels. In
+two directions, the four results of a pixel are convolutions of the small picture with 2×2 kernels,
+computed as four times the channels, with 16 products for four results; a direct convolution takes
 36. Reflected borders of the enlarged picture are repeated borders of the small one.
 
-With zeros put in, which is a transposed convolution: the two results at b are p a + r b and q b. Of
-the 16 products 7 are with zeros, which is still faster than XLA's own.
+With zeros inserted, as in a transposed convolution, the two results at b are p a + r b and q b. Of
+the 16 products 7 are with zeros, but this is still faster than XLA's own.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from nstjax.ops.direct import computed_dtype, direct, direct_with_plain_gradient
 from nstjax.ops.padding import reflect_pad
 from nstjax.ops.shuffle import pixel_shuffle
 
-# What the even and the odd result take of the kernel, for each of the two pixels that they see.
+# The parts of the kernel in the even and the odd result, for each of the two pixels that they see.
 _NEAREST = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
 _TRANSPOSE = np.array([[[1, 0, 0], [0, 0, 1]], [[0, 0, 0], [0, 1, 0]]], np.float32)
 
@@ -86,7 +86,7 @@ def _plain_transposed(x: Array, kernel: Array, dtype: Any) -> Array:
 
 
 def _four_results(x: Array, kernel: Array, phases: np.ndarray) -> Array:
-    """The four results of each two by two pixels, as channels."""
+    """The four results of each 2×2 pixels, as channels."""
     i, o = kernel.shape[2:]
     kernels = jnp.einsum("pua,qvb,abio->uvipqo", phases, phases, kernel)
     return direct_with_plain_gradients(x, kernels.reshape(2, 2, i, 4 * o))

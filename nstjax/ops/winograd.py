@@ -5,8 +5,8 @@ polynomials and evaluated at six points in each direction; products of values re
 of the polynomials, and the square is interpolated from them. The products over the channels are 36
 matrix multiplications.
 
-The points are 0, ∞, ±√½ and ±√2: the errors are a quarter of those of the usual 0, ∞, ±1 and ±2,
-for the powers of the points stay smaller.
+The points are 0, ∞, ±√½ and ±√2. The errors are a quarter of those with the usual 0, ∞, ±1 and ±2,
+since the powers of the points stay smaller.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015; on the choice of
 points Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep
@@ -22,15 +22,15 @@ from jaxtyping import Array, Float
 
 from nstjax.ops.strips import blank
 
-# Bytes of transformed tiles that are worked on at a time, so that they stay in the cache.
+# Bytes of transformed tiles in a strip, so that they stay in the cache.
 STRIP_BYTES = 6 * 2**20
-# But no fewer tiles than this, if there are as many: matrices of fewer rows are multiplied so much
-# slower that the cache does not make up for it.
+# But a strip has at least this many tiles, if there are as many: matrices with fewer rows are
+# multiplied so much more slowly that the cache does not make up for it.
 LEAST_TILES = 128
 
 _LOW, _HIGH = 2**-0.5, 2**0.5
-# A kernel's values at the points, in the order of this module: 0, ±√½, ±√2, ∞; divided by p where
-# that can be done, so that none is much larger than another.
+# A kernel's values at the points, in this module's order: 0, ±√½, ±√2, ∞. They are divided by p
+# where possible, so that none is much larger than another.
 _AT_POINTS = np.array(
     [[1, 0, 0], *([1 / p, 1, p] for p in (_LOW, -_LOW, _HIGH, -_HIGH)), [0, 0, 1]]
 )
@@ -40,7 +40,7 @@ _DIVISOR_LOW, _DIVISOR_HIGH = -1.5 / _LOW, 6 / _HIGH
 
 
 def transform_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"]:
-    """Values of kernels at the points, for `convolve`."""
+    """Evaluates kernels at the points, for `convolve`."""
     flat = kernel.reshape(9, -1)
     return (jnp.asarray(_KERNEL, kernel.dtype) @ flat).reshape(36, *kernel.shape[2:])
 
@@ -140,8 +140,8 @@ def _every_fourth(x: Array, first: int, count: int, axis: int) -> Array:
     return jax.lax.slice_in_dim(x, first, first + 4 * count - 3, 4, axis)
 
 
-# In all three transformations the rows are stacked before the columns are transformed: otherwise
-# compilation takes four times as long, and the sums of rows are computed again for each column.
+# All three transformations stack the rows before transforming the columns: otherwise compilation
+# takes four times as long, and the sums of rows are computed again for each column.
 
 
 def _tiles(x: Array, rows: int, columns: int) -> Array:
@@ -167,7 +167,7 @@ def _squares_transposed(gradient: Array, rows: int, columns: int) -> Array:
 
 
 def _transform_tile(d: Sequence[Array]) -> list[Array]:
-    """Six values in a row to six points: sums by powers of p, even and odd ones apart."""
+    """From six values in a row to six points: sums by powers of p, even and odd ones separately."""
     even_low, odd_low = d[4] - 2 * d[2], _LOW * d[3] - _HIGH * d[1]
     even_high, odd_high = d[4] - 0.5 * d[2], _HIGH * d[3] - _LOW * d[1]
     return [
@@ -181,7 +181,7 @@ def _transform_tile(d: Sequence[Array]) -> list[Array]:
 
 
 def _interpolate(m: Sequence[Array]) -> list[Array]:
-    """Values at six points to four in a row: sums of m p^k, and m at ∞ in the last."""
+    """From values at six points to four in a row: sums of m p^k, and m at ∞ in the last."""
     zero, low, minus_low, high, minus_high, infinite = m
     even_low, odd_low = low + minus_low, low - minus_low
     even_high, odd_high = high + minus_high, high - minus_high
