@@ -1,4 +1,4 @@
-"""What differs between the settings of a run and of the one that it resumes."""
+"""Differences between the settings of a run and of the run that it resumes."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ def changed_settings(
     Args:
         before: those of a checkpoint.
         now: those of this run.
-        allowed: names of settings that may differ: with dots for nested ones, or for all of them.
+        allowed: names of settings that may differ: a nested one with dots, or a whole group.
 
     Returns:
         What differs, by name, as pairs of before and now. A setting that is not there is None.
@@ -27,7 +27,7 @@ def changed_settings(
         >>> changed_settings({"seed": 0, "net": {"width": 1.0}}, {"seed": 0, "net": {"width": 2.0}})
         {'net.width': (1.0, 2.0)}
     """
-    # By way of JSON, in which a checkpoint's are: it has no tuples.
+    # By way of JSON, which has no tuples, as those of a checkpoint have gone through it.
     flat_before, flat_now = (_flat(json.loads(json.dumps(dict(s)))) for s in (before, now))
     names = list(dict.fromkeys([*flat_now, *flat_before]))
     groups = {name[:end] for name in names for end, mark in enumerate(name) if mark == "."}

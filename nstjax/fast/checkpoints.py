@@ -1,8 +1,8 @@
 """Checkpoints: what a training run needs to go on as if it had never stopped.
 
-A checkpoint is a folder named by its step, which orbax makes appear whole or not at all. It holds
-the arrays, and a record of everything else with a digest over it all. In several processes the
-first one writes and reads, and gives the others what it read.
+A checkpoint is a folder named after its step, which orbax creates whole or not at all. It holds the
+arrays, and a record of everything else with a digest of it all. Of several processes the first one
+writes and reads, and sends the others what it read.
 """
 
 import contextlib
@@ -50,8 +50,8 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of one run, in one folder.
 
-    No failure to save ends the training: it is passed to `warn`, those of the background with the
-    next call. In several processes each one makes all the calls, in the same order.
+    A failure to save does not end the training but is passed to `warn`; one in the background, with
+    the next call. Of several processes, each one makes all calls, in the same order.
 
     Example:
         >>> state = {"params": {"bias": np.zeros(3, np.float32)}, "step": np.int32(7)}
@@ -81,7 +81,7 @@ class Checkpoints:
             config: the settings of the run, which JSON can hold.
 
         Returns:
-            False where it is plain already that it cannot be saved.
+            False if it already failed.
         """
         self.wait()
         if jax.process_index() > 0 or (self._folder / str(step)).exists():
@@ -96,8 +96,8 @@ class Checkpoints:
             if shutil.disk_usage(self._folder).free < len(arrays) + _SPARE_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             args = _orbax().args
-            # One array for all: orbax leaves its event loop with the first error, and others, of a
-            # full disk or a damaged file, would then put tracebacks on the screen.
+            # One array for all: orbax leaves its event loop at the first error, and later errors
+            # (a full disk, a damaged file) would then print tracebacks.
             tree = {_ARRAYS: np.frombuffer(arrays, np.int8)}
             items = args.Composite(state=args.PyTreeSave(tree), about=args.JsonSave(about))
             self._open().save(step, args=items, force=True)
@@ -109,7 +109,7 @@ class Checkpoints:
     def restore(self, target: PyTree) -> Restored | None:
         """Reads the newest checkpoint that is whole.
 
-        Damaged ones that are newer are set aside, and `warn` told.
+        Newer ones that are damaged are set aside, and `warn` is told.
 
         Args:
             target: arrays, or what has their shapes and dtypes, in the tree that was saved.
@@ -129,7 +129,7 @@ class Checkpoints:
                 head["error"] = str(error)
         head = json.loads(_from_first_process(json.dumps(head).encode()))
         arrays = _from_first_process(arrays)
-        if "error" in head:  # raised by all of them: nobody is to wait for the others
+        if "error" in head:  # raised by all processes, so that none waits for the others
             raise NstjaxError(head["error"])
         about = head["about"]
         if about is None:
@@ -161,7 +161,7 @@ class Checkpoints:
                 self._give_up(error)
 
     def close(self) -> None:
-        """Waits likewise, and lets go of everything."""
+        """Waits likewise, and releases everything."""
         self.wait()
         self._drop()
 
@@ -176,7 +176,7 @@ class Checkpoints:
         for step in saved_steps(self._folder):
             try:
                 about, arrays = self._load(step)
-            except Exception as error:  # damage shows in as many ways
+            except Exception as error:  # damage can raise anything
                 damaged[step] = _reason(error)
                 continue
             _unpack(arrays, target, self._folder)  # an error is to come before any change
@@ -202,7 +202,7 @@ class Checkpoints:
         return about, arrays
 
     def _set_aside(self, damaged: Mapping[int, str], whole: int) -> None:
-        """Renames damaged checkpoints, or they would be in the way of new ones."""
+        """Renames damaged checkpoints, which would otherwise be in the way of new ones."""
         for step, reason in damaged.items():
             aside = self._folder / f"{step}.damaged"
             with contextlib.suppress(OSError):  # a folder that is read-only shows when saving
@@ -216,14 +216,14 @@ class Checkpoints:
             self._drop()  # it knows them still
 
     def _open(self) -> Any:
-        """The manager; opening it sweeps up what a killed process left."""
+        """The manager. Opening it removes what a killed process left behind."""
         if self._manager is None:
             self._sweep()
             checkpoint = _orbax()
             options = checkpoint.CheckpointManagerOptions(
                 max_to_keep=self._keep,
                 create=False,
-                # The state is the same everywhere, so that one process suffices.
+                # The state is the same everywhere: one process is enough.
                 multiprocessing_options=checkpoint.options.MultiprocessingOptions(
                     primary_host=0, active_processes={0}, barrier_sync_key_prefix="nstjax"
                 ),
@@ -234,12 +234,12 @@ class Checkpoints:
         return self._manager
 
     def _sweep(self) -> None:
-        # Not left to orbax: its thread for this may still run when the next manager begins to save.
+        # Not left to orbax, whose thread for this may still run when the next manager saves.
         for left in self._folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(left, ignore_errors=True)
 
     def _give_up(self, error: Exception) -> None:
-        """Tells of a save that failed, and clears up; a new manager is not troubled by it."""
+        """Warns of a save that failed, and cleans up for a new manager."""
         self._drop()
         self._sweep()
         steps = saved_steps(self._folder)
@@ -270,7 +270,7 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def _orbax() -> Any:
-    """Imports orbax, which takes its time, and keeps what it logs to itself."""
+    """Imports orbax, which takes a while, and silences its log."""
     import orbax.checkpoint
 
     logging.getLogger("absl").addFilter(_is_not_orbax)  # once, however often
@@ -282,13 +282,13 @@ def _is_not_orbax(record: logging.LogRecord) -> bool:
 
 
 def _pack(tree: PyTree) -> bytes:
-    """A copy of a tree's arrays; the next step overwrites what it is given."""
+    """A copy of a tree's arrays: the next step overwrites the originals."""
     arrays = jax.device_get(named_leaves(tree))
     return safetensors.numpy.save({n: np.asarray(a, order="C") for n, a in arrays.items()})
 
 
 def _unpack(arrays: bytes, target: PyTree, folder: Path) -> PyTree:
-    """The arrays in the target's tree, or the error that says what is different."""
+    """The arrays in the target's tree, or an error that says what is different."""
     found = safetensors.numpy.load(arrays)
     there = {name: f"{x.dtype}{list(x.shape)}" for name, x in found.items()}
     here = {name: f"{np.dtype(x.dtype)}{list(x.shape)}" for name, x in named_leaves(target).items()}
@@ -316,7 +316,7 @@ def _from_first_process(data: bytes) -> bytes:
         return data
     from jax.experimental import multihost_utils
 
-    # As bytes: the processes' values are added up, which turns a float's -0 into 0.
+    # As bytes: the values of all processes are summed, which would turn a float's -0 into 0.
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
     own = np.frombuffer(data, np.int8) if jax.process_index() == 0 else np.zeros(size, np.int8)
     return np.asarray(multihost_utils.broadcast_one_to_all(own)).tobytes()

@@ -1,6 +1,6 @@
 """Training data: photographs by name, in batches that depend on nothing but the seed.
 
-A batch is float32, NHWC, RGB, in [0, 1], as everywhere. It is made by threads, ahead of its use.
+A batch is float32, NHWC, RGB, in [0, 1], as everywhere. Threads prepare it ahead of its use.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class Dataset:
     Attributes:
         name: the spec it was opened with, for messages.
         source: the pictures' names and files, by number.
-        held_out: the pictures that were kept out of training, None where none were.
+        held_out: the pictures that were kept out of training; None if there are none.
     """
 
     name: str
@@ -164,12 +164,12 @@ def _path(path: str | os.PathLike[str] | None) -> Path | None:
 
 
 class Batches:
-    """Batches of a dataset's pictures without end, ahead of their use.
+    """Endless batches of a dataset's pictures, prepared ahead of their use.
 
-    Each epoch shows the pictures once, in an order of its own, but for those that fill no batch.
-    What the batches are depends on the dataset, `batch_size`, `image_size`, `crop` and `seed`, and
-    on nothing else: no state but the position, no timing, no number of processes. A broken
-    picture's place is taken by the next one in the dataset that is not.
+    Each epoch shows every picture once, in an order of its own, except those that do not fill a
+    batch. The batches depend on the dataset, `batch_size`, `image_size`, `crop` and `seed`, and on
+    nothing else: no state but the position, no timing, no number of processes. A broken picture is
+    replaced by the next one in the dataset that is whole.
 
     Args:
         dataset: the pictures.
@@ -180,12 +180,12 @@ class Batches:
             sides to S.
         seed: of order, crops and flips.
         process_index: which process this is.
-        process_count: how many share each batch; joined in their order, their parts are the batch.
+        process_count: how many share each batch; in order, their parts make up the batch.
 
     Attributes:
         batches_per_epoch: how many batches an epoch has.
         broken: what was wrong with the pictures that were skipped so far, by their number.
-        waited: the seconds that `next` spent waiting for pictures so far.
+        waited: the seconds that `next` has spent waiting for pictures so far.
 
     Raises:
         NstjaxError: the dataset is too small for a batch, or the processes cannot share one.
@@ -247,8 +247,8 @@ class Batches:
             prefetch_buffer_size=max(4, _BUFFERED_PICTURES // share),
         )
         self._iterator = iter(batches.to_iter_dataset(options))
-        # Pillow warns of damaged metadata, which is no business of those who train. For the whole
-        # process: the threads cannot have filters of their own.
+        # Pillow warns of damaged metadata, which does not matter for training. The filter is for the
+        # whole process: threads cannot have their own.
         self._closing = contextlib.ExitStack()
         self._closing.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -262,7 +262,7 @@ class Batches:
         pictures, broken = next(self._iterator)
         self.waited += time.perf_counter() - begin
         self.broken.update(broken)
-        # Of the dataset, not of what was seen so far: two broken ones may come early.
+        # A share of the dataset, not of the pictures so far: two broken ones may come early.
         if pictures is None or len(self.broken) > len(self._dataset) // 100:
             raise NstjaxError(
                 f"more than 1 % of the {len(self._dataset)} pictures of {self._dataset.name} are "
@@ -280,13 +280,13 @@ class Batches:
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes to a position, whatever the number of processes was there.
+        """Goes to a position, also to that of a run with another number of processes.
 
         Args:
             state: what `get_state` returned.
 
         Raises:
-            NstjaxError: it is no such thing.
+            NstjaxError: it is not a position.
         """
         try:
             self._iterator.set_state(state["position"])
@@ -314,7 +314,7 @@ class Batches:
     def _load(
         self, number: int, indices: np.ndarray
     ) -> tuple[Float32[np.ndarray, "share size size 3"] | None, list[tuple[int, str]]]:
-        """Loads this process's part of a batch, with what was wrong with pictures skipped on it."""
+        """Loads this process's part of a batch; also returns which pictures it skipped, and why."""
         pictures, broken = [], []
         first = number * self._batch_size
         for place in range(self._batch_size)[self._share]:

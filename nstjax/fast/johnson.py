@@ -12,9 +12,9 @@ RESIDUAL_BLOCKS = 5
 class Johnson(StyleModule):
     """Johnson's network, with instance norm and reflection padding.
 
-    9×9 to 32 channels, 3×3 to 64 and 128 at half and a quarter of the size, five residual blocks
-    of 128, two enlargements to 64 and 32, and 9×9 to the three colours. Odd sizes are cut back on
-    the way up, so that the picture keeps its size.
+    9×9 to 32 channels; 3×3 to 64 at half the size and to 128 at a quarter; five residual blocks of
+    128; two enlargements, to 64 and 32; and 9×9 to the three colours. Odd sizes are cropped on the
+    way up, so that the picture keeps its size.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -26,9 +26,9 @@ class Johnson(StyleModule):
 
     Source: Johnson, Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and
     Super-Resolution", 2016, and its supplement; instance norm from Ulyanov, Vedaldi and Lempitsky,
-    "Instance Normalization: The Missing Ingredient for Fast Stylization", 2016. Unlike the
-    paper's, residual blocks keep their size, and convolutions that a norm follows have no bias,
-    which the norm would take away again.
+    "Instance Normalization: The Missing Ingredient for Fast Stylization", 2016. Unlike in the
+    paper, residual blocks keep their size, and convolutions before a norm have no bias: the norm
+    would cancel it.
     """
 
     @nn.compact

@@ -1,4 +1,4 @@
-"""What style networks are built of: normalised convolutions, residual blocks, the last curve."""
+"""The parts of style networks: normalised convolutions, residual blocks, the output curve."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ from nstjax.ops import (
 )
 from nstjax.ops.rowwise import Picture
 
-WrongParams = FlaxError  # what a module raises whose parameters are of another
+WrongParams = FlaxError  # what a module raises that is given another one's parameters
 
-# Of the first parameters: training starts from a grey picture, not from glaring colours, which a
-# tanh holds on to, and from residual blocks that do nothing yet.
+# Of the initial parameters. Training starts from a grey picture, since a tanh holds on to glaring
+# colours, and from residual blocks that do nothing yet.
 _OUTPUT_SPREAD, _RESIDUAL_GAIN = 0.1, 0.0
 _CURVES: dict[str, Callable[[Array, float], Array]] = {
     "tanh": lambda x, scale: 0.5 + scale * jnp.tanh(x),
@@ -74,7 +74,7 @@ class Conv(nn.Module):
         algorithm: which.
         channels: of the result.
         dtype: what it computes in.
-        gain: of the first kernel.
+        gain: of the initial kernel.
     """
 
     algorithm: Algorithm
@@ -100,11 +100,11 @@ class Conv(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Normalises each picture's channels; the same as Flax's, by `nstjax.ops`' algorithm.
+    """Normalises each picture's channels, like Flax's, but by `nstjax.ops`' algorithm.
 
     Attributes:
         epsilon: added to the variances.
-        gain: the first scale.
+        gain: the initial scale.
     """
 
     epsilon: float
@@ -120,12 +120,12 @@ class InstanceNorm(nn.Module):
 
 
 class StyleModule(nn.Module):
-    """What the designs of style networks share.
+    """What all designs of style networks share.
 
     Attributes:
         architecture: the variant.
-        dtype: what convolutions compute in; their sums, the norms and the picture are float32, or
-            float64 like it.
+        dtype: what convolutions compute in. Their sums, the norms and the picture are float32, or
+            float64 if `dtype` is.
     """
 
     architecture: Architecture = Architecture()
@@ -155,7 +155,7 @@ class StyleModule(nn.Module):
         return InstanceNorm(self.architecture.norm_epsilon, gain, name=f"{name}_norm")(x)
 
     def residual(self, name: str, x: Picture) -> Picture:
-        """Adds to a picture what two convolutions make of it."""
+        """Adds the result of two convolutions to a picture."""
         channels = x.shape[-1]
         first = partial(self.normalized, f"{name}_conv1", CONV3X3, cache=True)
         second = partial(self.normalized, f"{name}_conv2", CONV3X3, cache=True)
@@ -170,7 +170,7 @@ class StyleModule(nn.Module):
         return Conv(algorithm, channels, self.dtype, spread, name="output")(x)
 
     def colours(self, x: Picture) -> Picture:
-        """What the last convolution gives, to RGB."""
+        """Turns the last convolution's result into RGB."""
         architecture, bias = self.architecture, 0.0
         if not architecture.norm_last:
             bias = self.param("output_bias", nn.initializers.zeros, (3,))

@@ -14,9 +14,9 @@ _EVERY_SECONDS = 2.0  # between writes
 
 
 class MetricsLog:
-    """Appends steps to a file; the first of several processes does, the others do nothing.
+    """Appends steps to a file. Of several processes, only the first one writes.
 
-    No failure to write ends the training: the first is passed to `warn`.
+    A failure to write does not end the training: the first one is passed to `warn`.
     """
 
     def __init__(self, path: Path, step: int, *, warn: Callable[[str], object]) -> None:
@@ -48,7 +48,7 @@ class MetricsLog:
         self._lines = []
 
     def _cut(self, step: int) -> None:
-        """Takes away the entries after a step, which are about to be made again."""
+        """Removes the entries after a step, which will be made again."""
         try:
             kept = [entry for entry in read_log(self._path) if entry["step"] <= step]
             write_whole(self._path, "".join(json.dumps(e) + "\n" for e in kept).encode())
@@ -67,8 +67,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         path: of `metrics.jsonl`.
 
     Returns:
-        One entry a step; none where there is no file. A line that is none, like a last one that was
-        cut off, is left out.
+        One entry a step; none if there is no file. Lines that are no entries, such as a last one
+        that was cut off, are left out.
     """
     entries = []
     if path.exists():

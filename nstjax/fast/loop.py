@@ -28,7 +28,7 @@ from nstjax.provenance import made_with
 Pixels = Float[np.ndarray, "n h w 3"]
 Ended = Literal["done", "asked", "data", "diverged"]
 
-# What a process has to say to the others in a step; what is greatest counts.
+# What a process tells the others in a step. The greatest number counts.
 _GO_ON, _ASKED, _NO_DATA = 0, 1, 2
 _ENDS: dict[int, tuple[Ended, str]] = {
     _GO_ON: ("done", ""),
@@ -50,8 +50,8 @@ class TrainingProgress:
         steps: steps in all.
         metrics: of the newest step: `total`, each term weighted and before its weight (`style`,
             `style_raw`, …), `gradient_norm`.
-        images_per_second: since the run, or its resumption, began; compilation not counted.
-        waiting: the share of that time in which the devices had no photographs.
+        images_per_second: since the run began or was resumed, without compilation.
+        waiting: the share of that time in which the devices waited for photographs.
         paint: the network with its averaged parameters, from pictures to pictures in [0, 1]. They
             may be those of a step later: the devices are ahead of the reports.
     """
@@ -64,8 +64,8 @@ class TrainingProgress:
     paint: Callable[[Pixels], Pixels]
 
 
-# Called after every step; returning True ends the run with a checkpoint, as soon as the steps that
-# the devices have begun by then are done.
+# Called after every step. Returning True ends the run with a checkpoint, once the devices have done
+# the steps that they have already begun.
 TrainingCallback = Callable[[TrainingProgress], bool | None]
 
 
@@ -113,10 +113,10 @@ class Files:
 
 
 class Run:
-    """One run of a training. The devices are a step ahead of its reports, so that they never wait.
+    """One run of a training. The devices are a step ahead of the reports, so that they never wait.
 
     Attributes:
-        step: steps done, also by runs before.
+        step: steps done, including those of earlier runs.
         metrics: of the newest step that was reported.
     """
 
@@ -132,15 +132,15 @@ class Run:
         callback: TrainingCallback | None,
         checkpoint_every: int,
     ) -> None:
-        """Takes up a training.
+        """Prepares a run.
 
         Args:
             recipe: the settings.
-            config: what the run learns from, for its checkpoints and its style's file.
+            config: everything the result depends on, for the checkpoints and the style's file.
             files: where to write.
             batches: the photographs.
             state: replicated.
-            seconds: that runs before took.
+            seconds: that earlier runs took.
             callback: called after every step.
             checkpoint_every: steps from one checkpoint to the next.
         """
@@ -195,10 +195,10 @@ class Run:
                 stop = self._report_all_but(0 if due else 1)
                 if due or stop:
                     stop = max(stop, self._report_all_but(0))
-                    # It takes two steps to hear of missing data: there may have been none at all.
+                    # It takes two steps to learn of missing data. If these were all, do not save.
                     if stop != _NO_DATA or self.step > self._first + 2:
                         self._save(position)
-        except _Diverged as error:  # what is saved already is the last good state
+        except _Diverged as error:  # the last good state is already saved
             return "diverged", str(error)
         if self._data_error is not None:
             raise self._data_error
@@ -207,9 +207,9 @@ class Run:
     def _batch_for_next_step(self, last: Any) -> Any:
         """The next photographs on the devices; None after the last step, or if there are none.
 
-        Raised at once, the error would lose what has been learned since the last checkpoint. And
-        other processes would wait in vain for this one to take part in a step: it takes part, with
-        its last photographs, until they have heard.
+        An error is kept for later: raised at once, it would lose what has been learned since the
+        last checkpoint. And other processes would wait for this one forever: it takes part in their
+        steps, with its last photographs, until they know.
         """
         if self.step >= self._recipe.steps:
             return None
@@ -233,14 +233,14 @@ class Run:
         return batch
 
     def _report_all_but(self, count: int) -> int:
-        """Reports what is pending, the last few excepted; returns whether to end, and for what."""
+        """Reports all pending steps but the last few; returns whether, and why, the run ends."""
         stop = _GO_ON
         while len(self._pending) > count:
             stop = max(stop, self._report(*self._pending.popleft()))
         return stop
 
     def _report(self, step: int, metrics: ParallelMetrics) -> int:
-        """Logs a step once it is done; returns whether the run is to end, and for what."""
+        """Logs a step once it is done; returns whether, and why, the run ends."""
         values = {name: float(value) for name, value in unreplicate(metrics).items()}
         stop = int(values.pop("stop"))
         if not all(map(math.isfinite, values.values())):
@@ -260,7 +260,7 @@ class Run:
                 step=step, steps=self._recipe.steps, metrics=values, paint=self._paint_now, **speed
             )
             self._says = max(self._says, _ASKED if self._callback(progress) else _GO_ON)
-        # Alone, there is no need to ask the others, which takes steps.
+        # A single process has no others to wait for.
         return max(stop, self._says) if jax.process_count() == 1 else stop
 
     def _paint_now(self, pixels: Pixels) -> Pixels:

@@ -3,20 +3,20 @@
 from nstjax.fast.settings import Architecture
 from nstjax.memory import device_memory
 
-# Even: smaller ones hardly take less, as what the middle layers take is the greater part.
+# Tile heights, all even. Smaller ones save little: the stored middle layers dominate.
 TILES = (256, 64)
-# Python and JAX, and what compiling leaves behind, on the host; measured with jax 0.10.2 on two
-# cores of x86-64 Linux, for subpixel at 1024, 2048 (also in tiles of 64 rows) and 4096 pixels.
+# Of the host: Python, JAX, and what compiling leaves behind. Measured with jax 0.10.2 on two cores
+# of x86-64 Linux, for subpixel at 1024, 2048 (also in tiles of 64 rows) and 4096 pixels.
 _PROCESS = 0.43e9
-# Pictures that the host holds: as read, as the network takes and returns it, and to be saved.
+# Copies of the picture on the host: as read, as the network takes and returns it, and to be saved.
 _HOST_PICTURES = 4
-# Of each design at width 1, bytes per pixel of the picture: all at once, and in tiles, and besides
-# per pixel of a tile. By the fit in tests/test_memory.py.
+# For each design at width 1: bytes per pixel of the picture, all at once and in tiles, and, in
+# addition to the latter, bytes per pixel of a tile. By the fit in tests/test_memory.py.
 _PER_PIXEL = {"johnson": (260, 98, 150), "subpixel": (106, 49, 110)}
 
 
 def estimate_bytes(architecture: Architecture, height: int, width: int, tile: int | None) -> int:
-    """Estimates the most memory that a pass takes: of the device or, on a CPU, of the process.
+    """Estimates the peak memory of a pass: of the device or, on a CPU, of the process.
 
     Args:
         architecture: of the network.

@@ -1,4 +1,4 @@
-"""The style networks: a photograph in, the same photograph painted out, in one pass."""
+"""The style networks: they turn a photograph into a painting, in one pass."""
 
 from collections.abc import Mapping
 from functools import cache, partial
@@ -21,7 +21,7 @@ from nstjax.ops.rowwise import Picture
 Params = Mapping[str, Any]
 
 NETWORKS: dict[str, type[StyleModule]] = {"johnson": Johnson, "subpixel": SubPixel}
-MINIMUM_SIZE = 16  # pixels a side; below it, reflection finds nothing to reflect
+MINIMUM_SIZE = 16  # pixels a side; smaller pictures are too small for the padding by reflection
 
 
 def _network(architecture: Architecture, dtype: str = "float32") -> StyleModule:
@@ -56,7 +56,7 @@ def init_params(architecture: Architecture, key: Array) -> Params:
         The parameters, float32, by layer name.
     """
     image = jnp.zeros((1, MINIMUM_SIZE, MINIMUM_SIZE, 3))
-    # Compiled, it draws and computes nothing else; step by step it would paint the picture, too.
+    # Compiled, it only draws parameters; step by step, it would also paint the picture.
     return jax.jit(_network(architecture).init)(key, image)["params"]
 
 
@@ -108,8 +108,8 @@ def paint(
         params: its parameters.
         image: RGB in [0, 1], shape (N, H, W, 3), from 16 pixels a side.
         dtype: what convolutions compute in.
-        tile: how many rows are worked on at a time: less memory, more time, and the same picture
-            but for rounding. None keeps every layer's results as a whole.
+        tile: how many rows to compute at a time: less memory, more time, and the same picture but
+            for rounding. None computes every layer as a whole.
 
     Returns:
         The pictures, same shape, float32, not clipped.
@@ -137,10 +137,10 @@ def paint_clipped(
     image: Float[Array | np.ndarray, "n h w 3"],
     tile: int | None = None,
 ) -> Float[Array, "n h w 3"]:
-    """Paints likewise, compiled, and clips to [0, 1]."""
+    """Like `paint`, but compiled, and clipped to [0, 1]."""
     return jnp.clip(paint(architecture, params, jnp.asarray(image), dtype=dtype, tile=tile), 0, 1)
 
 
 def auto_precision() -> str:
-    """Returns what convolutions are best computed in on the devices at hand."""
+    """Returns the dtype that is best for convolutions on the devices at hand."""
     return "float32" if jax.default_backend() == "cpu" else "bfloat16"

@@ -1,4 +1,4 @@
-"""Training on several devices, of this process and of others: everything that knows of them.
+"""Training on several devices, of one or more processes: all code that knows of them.
 
 What is replicated, or sharded, has one leading axis: this process's devices.
 """
@@ -28,12 +28,12 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     """Joins the processes that train together; to be called before anything else of JAX.
 
     Args:
-        coordinator: HOST:PORT of process 0; None on a cluster whose environment says it.
+        coordinator: HOST:PORT of process 0; None on a cluster whose environment tells.
         num_processes: how many there are, likewise.
         process_id: which one this is, from 0, likewise.
 
     Raises:
-        NstjaxError: if they do not find together.
+        NstjaxError: if they cannot connect.
     """
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
@@ -45,7 +45,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Checks that a batch can be shared out evenly.
+    """Checks that a batch can be divided evenly among the devices.
 
     Args:
         batch_size: over all devices.
@@ -73,7 +73,7 @@ def _copies(_: Any, tree: Tree) -> Tree:
 
 
 def shard(batch: Float[np.ndarray, "n h w c"]) -> Any:
-    """Shares a process's part of a batch out to its devices, and sends it there."""
+    """Divides a process's part of a batch among its devices, and sends it there."""
     count = jax.local_device_count()
     mesh = jax.sharding.Mesh(jax.local_devices(), _AXIS)
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(_AXIS))
@@ -83,7 +83,7 @@ def shard(batch: Float[np.ndarray, "n h w c"]) -> Any:
 def unreplicate(tree: Tree) -> Tree:
     """Copies a replicated tree to the host, once."""
     ours = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, tree)
-    # All of it at once: one leaf after the other waits for the device each time.
+    # All leaves at once: one by one, each would wait for the device.
     return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), jax.device_get(ours))
 
 
@@ -99,7 +99,7 @@ def make_parallel_step(recipe: TrainingRecipe, structure: Structure) -> Parallel
         device, 0 unless its process wants to stop, of which the metrics hold the greatest as
         `stop`, so that all processes stop after the same step.
     """
-    # So that a run which goes on for longer, or with other data, uses the program that is there.
+    # So that a run that goes on for longer, or with other data, reuses the compiled program.
     steps = recipe.steps if recipe.decay == "cosine" else 1
     return _compiled_once(override(recipe, steps=steps, epochs=None, seed=0), structure)
 
@@ -114,9 +114,9 @@ def _compiled_once(recipe: TrainingRecipe, structure: Structure) -> ParallelStep
         state, metrics = step(state, batch, inputs)
         return state, {**metrics, "stop": jax.lax.pmax(stop, _AXIS)}
 
-    # What `pmap` returns handles each of some 300 arrays in Python, and takes no compiler options.
-    # What is compiled of it does neither, but cannot be called by several processes: it expects the
-    # arrays of all.
+    # A function from `pmap` handles each of some 300 arrays in Python, and has no compiler options.
+    # Compiling ahead of time avoids both, but several processes cannot call the result: it expects
+    # the arrays of all of them.
     if jax.process_count() > 1:
         return parallel_step
     program = None

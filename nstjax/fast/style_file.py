@@ -1,7 +1,7 @@
-"""Trained styles as files: a network's weights in half precision, and what they are, in one.
+"""Trained styles as files: a network's weights in half precision, with a description.
 
-A safetensors file, which runs nothing when it is read and needs no JAX. Its header holds one entry,
-JSON: several would be written in a random order.
+They are safetensors files, which run no code when they are read, and can be read without JAX. The
+header holds one entry, as JSON: several would be written in random order.
 """
 
 import json
@@ -20,7 +20,7 @@ HEADER = "nstjax-style-1"
 """The header's entry, with the version of the format."""
 
 _VGG = re.compile(r"block\d_conv\d|features\.\d|classifier\.\d")
-_PICKLES = (b"PK\x03\x04", b"\x80")  # how PyTorch's files start, and a bare pickle
+_PICKLES = (b"PK\x03\x04", b"\x80")  # the first bytes of PyTorch's files, and of a bare pickle
 
 
 class StyleFile(NamedTuple):
@@ -98,13 +98,13 @@ def load_style_file(path: str | Path) -> StyleFile:
         raise NstjaxError(
             f"{path} is damaged or no safetensors file: get or export the style again"
         ) from error
-    except (TypeError, AttributeError) as error:  # a number format that NumPy has not
+    except (TypeError, AttributeError) as error:  # a number format that NumPy lacks
         raise NstjaxError(f"{path} cannot be read ({error}): save it as float16") from error
     return StyleFile(_nested(path, arrays), about["config"], about["provenance"])
 
 
 def _about(path: Path, metadata: Mapping[str, str], names: list[str]) -> dict[str, Any]:
-    """The header's entry, or the error that says what the file is instead."""
+    """The header's entry, or an error that says what the file is instead."""
     if HEADER not in metadata:
         what = "nothing that says it is one"
         if any(_VGG.match(name) for name in names):

@@ -1,4 +1,4 @@
-"""Stylising with a trained network: one pass a picture."""
+"""Stylising with a trained network, in one pass per picture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ from nstjax.memory import (
 from nstjax.provenance import made_with
 from nstjax.settings import MOST_PIXELS
 
-_MOST = MOST_PIXELS**2  # in all: a panorama may be longer than that
+_MOST = MOST_PIXELS**2  # pixels in all: a panorama's longer side may exceed MOST_PIXELS
 # Pictures of nearly the same size share one compiled program: sides are rounded up to this.
 _MULTIPLE = 32
 
@@ -73,7 +73,7 @@ def load_style(source: str | Path) -> Style:
         The style.
 
     Raises:
-        NstjaxError: if there is none, or the file is not one, or of another network than it says.
+        NstjaxError: if there is none, or the file is no style, or not of the network it names.
 
     Example:
         >>> load_style("starry").architecture.upsampling
@@ -93,7 +93,7 @@ def load_style(source: str | Path) -> Style:
         raise NstjaxError(
             f"{path} is of a network that this version does not know ({error}): update nstjax"
         ) from error
-    if path not in BUNDLED_STYLES.values():  # it takes 0.2 s, and those are known to be right
+    if path not in BUNDLED_STYLES.values():  # the check takes 0.2 s, and those are right
         check_params(architecture, file.params, whose=f"in {path}")
     name = str(file.provenance.get("name", path.stem))
     return Style(name, architecture, file.params, file.provenance, path.name, sha256_of(path))
@@ -117,7 +117,7 @@ def stylize_fast(
         tile: how many rows to compute at a time, an even number, for less memory and the same
             picture but for rounding; `"off"`: all at once; `"auto"`: as many as fit.
         memory_limit: the most memory to take, as in `"4GB"`; None is what is free.
-        tell: called with a message where memory proves to be short and smaller tiles are tried.
+        tell: called with a message if memory turns out to be short and smaller tiles are tried.
 
     Returns:
         The picture, with its settings and the photograph's transparency.
@@ -172,7 +172,7 @@ def painted_shape(picture: Picture, size: int | None) -> tuple[int, int]:
         Height and width in pixels.
 
     Raises:
-        NstjaxError: if that is more than any machine is asked for.
+        NstjaxError: if that is more than this package allows.
     """
     height, width = picture.pixels.shape[1:3]
     if size is not None:
@@ -191,7 +191,7 @@ def _paint_within(
     pixels: Float[np.ndarray, "n h w 3"],
     tell: Callable[[str], object],
 ) -> tuple[Float[np.ndarray, "n h w 3"], Plan]:
-    """Paints as planned, or in smaller tiles where memory proves to be too short for that."""
+    """Paints as planned, or in smaller tiles if memory turns out to be too short."""
     smaller = smaller_tiles(plan.tile, TILES)
     try:
         return paint_pixels(style, pixels, tile=plan.tile), plan

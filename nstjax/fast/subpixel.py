@@ -21,17 +21,17 @@ from nstjax.ops.rowwise import Picture
 
 RESIDUAL_BLOCKS = 3
 _SQUARE = 2  # side of the squares of pixels that become channels
-_SMALLEST = 8  # side of what becomes one pixel where the network is narrowest
+_SMALLEST = 8  # side, in the picture, of one pixel at the network's lowest resolution
 
 
 class SubPixel(StyleModule):
     """A network without a convolution at the picture's own resolution.
 
-    Squares of 2×2 pixels become channels. 3×3 to 24 channels there, at half the size, to 64 at a
+    Squares of 2×2 pixels become channels. Then 3×3 to 24 channels at half the size, to 64 at a
     quarter and to 128 at an eighth; three residual blocks of 128; an enlargement to 64, to which
-    the first 64 are added; a residual block of 64; an enlargement to 24, likewise; and 3×3 to the
-    three colours of each of the four pixels. Sizes that eight does not divide are continued by
-    reflection, and the picture is cut back at the end.
+    the earlier 64 are added; a residual block of 64; an enlargement to 24, likewise; and 3×3 to the
+    three colours of each of the four pixels. Sizes that are not multiples of eight are padded by
+    reflection, and the picture is cropped at the end.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -43,8 +43,8 @@ class SubPixel(StyleModule):
 
     Source: the sub-pixel convolution of Shi et al., "Real-Time Single Image and Video
     Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", 2016, at both ends
-    of Johnson's network; its detail is carried past the middle as in Ronneberger, Fischer and
-    Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015, but added.
+    of Johnson's network; skip connections as in Ronneberger, Fischer and Brox, "U-Net:
+    Convolutional Networks for Biomedical Image Segmentation", 2015, but added.
     """
 
     @nn.compact

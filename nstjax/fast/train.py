@@ -72,11 +72,11 @@ def train(
     callback: TrainingCallback | None = None,
     warn: Callable[[str], object] = lambda message: None,
 ) -> TrainingResult:
-    """Trains a network for a style, on all devices; goes on where an earlier run stopped.
+    """Trains a network for a style, on all devices; continues where an earlier run stopped.
 
     In `workdir`/`name` it keeps `checkpoints/`, `metrics.jsonl` and, as of the newest checkpoint,
-    `name.safetensors`. Several processes that `nstjax.fast.parallel.connect` has joined all call
-    it alike; the first one writes.
+    `name.safetensors`. If `nstjax.fast.parallel.connect` has joined several processes, all of them
+    make the same call; the first one writes.
 
     Args:
         name: of the style.
@@ -87,20 +87,20 @@ def train(
         workdir: the folder of all runs.
         checkpoint_every: steps from one checkpoint to the next.
         keep: how many checkpoints to keep.
-        init: parameters to start from in place of random ones; a checkpoint comes first.
+        init: parameters to start from instead of random ones; ignored if there is a checkpoint.
         allow_change: settings that may differ from those of the run that is resumed.
-        callback: called after every step with a `TrainingProgress`; returning True ends the run
-            with a checkpoint, as soon as the steps that the devices have begun by then are done.
-        warn: called with a message of what went wrong without ending the run.
+        callback: called after every step with a `TrainingProgress`. Returning True ends the run
+            with a checkpoint, once the devices have done the steps that they have already begun.
+        warn: called with a message about anything that goes wrong without ending the run.
 
     Returns:
-        The trained style's file, and how the run ended. A loss that is not finite ends it with the
-        newest checkpoint as it was. Where the data of one of several processes end it, that one
-        raises the error and the others return.
+        The trained style's file, and how the run ended. If the loss is no longer finite, the newest
+        checkpoint stays as it was. If the data of one of several processes fail, that process
+        raises an error and the others return.
 
     Raises:
         NstjaxError: if the settings cannot be used with these pictures, weights or devices, or
-            differ from those of the run that is resumed, or the data end it.
+            differ from those of the run that is resumed, or if the data fail.
     """
     recipe = resolve(recipe, len(dataset))
     check_batch_size(recipe.batch_size)
@@ -141,21 +141,21 @@ def train(
 def _earlier_losses(
     checkpoints: Checkpoints, config: dict[str, Any], allow_change: Iterable[str]
 ) -> dict[str, Any] | None:
-    """Refuses changes from the run that is resumed; returns the photographs' losses it measured."""
+    """Refuses changed settings; returns the losses of photographs that the earlier run measured."""
     before = checkpoints.latest_config()
     if before is None:
         return None
     losses = before.pop("losses")
     refuse_changes(before, config, [*_ALWAYS_ALLOWED, *allow_change])
-    # They are those of its style image, its layers and its photographs.
+    # They hold for its style image, its layers and its photographs.
     return None if changed_settings(before, config, _ALWAYS_ALLOWED) else losses
 
 
 def _newest_state(
     checkpoints: Checkpoints, start: Callable[[], State], batches: Batches
 ) -> tuple[State, float]:
-    """Goes to where the run that is resumed was; returns the state, and the seconds it took."""
-    restored = checkpoints.restore(jax.eval_shape(start))  # to draw one takes seconds
+    """Restores the run that is resumed; returns its state and the seconds it took."""
+    restored = checkpoints.restore(jax.eval_shape(start))  # drawing parameters takes seconds
     if restored is None:
         return start(), 0.0
     batches.set_state(restored.position["data"])
@@ -163,14 +163,14 @@ def _newest_state(
 
 
 def resolve(recipe: TrainingRecipe, photographs: int) -> TrainingRecipe:
-    """Decides what a recipe leaves to the data and the devices.
+    """Fills in what a recipe leaves to the data and the devices.
 
     Args:
         recipe: the settings.
         photographs: how many there are.
 
     Returns:
-        The recipe with its steps counted, where it says epochs, and its precision named.
+        The recipe with epochs converted to steps, and the precision chosen.
     """
     steps = recipe.steps
     if recipe.epochs is not None:
@@ -184,7 +184,7 @@ def resolve(recipe: TrainingRecipe, photographs: int) -> TrainingRecipe:
 def run_config(
     recipe: TrainingRecipe, style: Picture, dataset: Dataset, weights: Weights
 ) -> dict[str, Any]:
-    """Lists all that decides what a run learns: what a resumed one must have in common with it.
+    """Lists everything that a run's result depends on: a resumed run must agree with it.
 
     Args:
         recipe: the settings.
@@ -200,7 +200,7 @@ def run_config(
     values.pop("source")
     digest = hashlib.sha256(style.pixels.tobytes()).hexdigest()
     kind, colon, place = dataset.name.partition(":")
-    # Trained styles are passed on: where somebody keeps their photographs does not go with them.
+    # Trained styles are shared, and should not tell where somebody keeps their photographs.
     photographs = f"{kind}{colon}{Path(place).name}"
     return values | {
         "style_image": f"{short_name(style.name)} {digest}",
@@ -218,7 +218,7 @@ def measure_losses(
         recipe: the settings.
         structure: of the objective.
         inputs: its numbers.
-        dataset: the photographs, of which a few batches are looked at.
+        dataset: the photographs, of which a few batches are used.
 
     Returns:
         As `TermWeights`, but of numbers: means over the batches.
@@ -265,7 +265,7 @@ def _style_at(recipe: TrainingRecipe, pixels: Pixels) -> Pixels:
 def objective_of(
     recipe: TrainingRecipe, weights: Weights, style: Pixels
 ) -> tuple[Structure, Inputs]:
-    """Makes the objective of a painted batch; the batch's own content targets come in the step.
+    """Makes the objective of a painted batch. Its content targets are computed in each step.
 
     Args:
         recipe: the settings.

@@ -1,4 +1,4 @@
-"""One training step as a pure function, and the state that it carries on."""
+"""One training step as a pure function, and the state that it updates."""
 
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -18,13 +18,13 @@ from nstjax.targets import content_targets
 Metrics = dict[str, Float[Array, ""]]
 ValueAndGrad = tuple[tuple[Float[Array, ""], Terms], Params]
 
-# Of how many pictures a CPU computes the gradient at a time. Few are nearer to the cache, and all
-# parts of a batch use the same memory; with one alone matrix products are slower.
+# How many pictures a CPU computes the gradient of at a time. Few pictures fit the cache better, and
+# all parts of a batch use the same memory; but with one alone, matrix products are slower.
 _PICTURES_AT_A_TIME = 2
 
 
 class State(NamedTuple):
-    """What training carries from step to step.
+    """The state of a training between two steps.
 
     Attributes:
         step: steps done.
@@ -64,7 +64,7 @@ def init_state(recipe: TrainingRecipe, params: Params | None = None) -> State:
 
     Args:
         recipe: the settings.
-        params: where to start; None draws them with the recipe's seed.
+        params: the initial ones; None draws them with the recipe's seed.
 
     Returns:
         The state.
@@ -84,12 +84,12 @@ def loss_fn(
     params: Params,
     batch: Float[Array, "n h w 3"],
 ) -> tuple[Float[Array, ""], Terms]:
-    """Evaluates the objective of what a network paints.
+    """Evaluates the objective on a network's paintings.
 
     Args:
         recipe: the settings.
         structure: of the objective.
-        inputs: its numbers; the content targets are left out, as they are `batch`'s own.
+        inputs: its numbers, without content targets: those are computed from `batch`.
         params: of the style network.
         batch: photographs, RGB in [0, 1], shape (N, H, W, 3).
 
@@ -111,7 +111,7 @@ def value_and_grad(
 ) -> ValueAndGrad:
     """Evaluates the objective and its gradient.
 
-    On CPUs, in float32 and for even batches, of two pictures at a time.
+    On CPUs, in float32 and for even batches, it does so for two pictures at a time.
 
     Args:
         recipe: the settings.
@@ -131,7 +131,7 @@ def value_and_grad(
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     count, rest = divmod(len(batch), _PICTURES_AT_A_TIME)
-    # Elsewhere gradients are those that XLA derives, which a CPU computes slowly in loops.
+    # Otherwise XLA derives the gradients, which a CPU computes slowly in loops.
     fast_in_loops = own_algorithms_allowed(batch) and structure.precision == "float32"
     if rest or count < 2 or not fast_in_loops:
         return of_part(batch)
@@ -143,7 +143,7 @@ def value_and_grad(
     nothing = (jnp.zeros(()), no_terms), jax.tree.map(jnp.zeros_like, params)
     parts = batch.reshape(count, _PICTURES_AT_A_TIME, *batch.shape[1:])
     total, _ = jax.lax.scan(add, nothing, parts)
-    # Terms are means over the pictures, and the parts are equal: their mean is the batch's.
+    # Terms are means over pictures, and the parts have equal sizes: their mean is the batch's.
     return jax.tree.map(lambda values: values / count, total)
 
 
@@ -169,7 +169,7 @@ def make_step(
             total, raw, gradient = jax.lax.pmean((total, raw, gradient), axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = cast(Params, optax.apply_updates(state.params, updates))
-        # A short memory at first, or the average would hold on to the random start.
+        # A short memory at first: otherwise the average would hold on to the random start.
         keep = jnp.minimum(recipe.average, (1 + state.step) / (10 + state.step))
         average = cast(Params, optax.incremental_update(params, state.average, 1 - keep))
         metrics = {"total": total, **report_terms(raw, inputs.weights.terms)}
