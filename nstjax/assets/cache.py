@@ -67,9 +67,9 @@ def cache_dir() -> Path:
 
 
 def cached_file(name: str, make: Callable[[Path], object]) -> Path | None:
-    """Returns a file of the cache, making it first where it is absent.
+    """Returns a file of the cache, making it first if it is missing.
 
-    Two processes may make the same file at once: each writes its own, and each sees a whole one.
+    Two processes may make the same file at once: each writes its own, and both see a whole one.
 
     Args:
         name: the file's name within the cache; one name must always mean the same content, so it
@@ -88,7 +88,7 @@ def cached_file(name: str, make: Callable[[Path], object]) -> Path | None:
     target = cache_path() / name
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A crash of the machine can leave a file without its content.
+        # If the machine crashes, a file can be left empty.
         if not target.is_file() or target.stat().st_size == 0:
             with replacing(target) as temporary:
                 make(temporary)

@@ -120,7 +120,7 @@ def _fetch(url: str, path: Path, size: int | None, *, progress: bool) -> None:
                 _fetch_once(url, path, size or MAX_BYTES, bar)
                 break
             except (ConnectionError, ChunkedEncodingError) as error:
-                # A server that kept silent for the whole timeout is not worth another one.
+                # If a server is silent for the whole timeout, do not wait for another.
                 if wait is None or isinstance(error, Timeout):
                     raise
                 bar.reset()
@@ -130,7 +130,7 @@ def _fetch(url: str, path: Path, size: int | None, *, progress: bool) -> None:
 def _fetch_once(url: str, path: Path, enough: int, bar: "tqdm") -> None:
     import requests
 
-    # Wikimedia, for one, refuses clients that do not name themselves.
+    # Wikimedia, for one, refuses clients that do not identify themselves.
     headers = {"User-Agent": f"nstjax/{__version__}"}
     with (
         requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response,
@@ -140,7 +140,7 @@ def _fetch_once(url: str, path: Path, enough: int, bar: "tqdm") -> None:
         for chunk in response.iter_content(_CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
-            if file.tell() > enough:  # it is another file, and may have no end
+            if file.tell() > enough:  # it is another file, and may be endless
                 break
 
 
@@ -166,12 +166,12 @@ def _fault(asset: Asset, path: Path) -> str | None:
 
 
 def _reason(error: "requests.RequestException") -> str:
-    """Words a failed request for someone who did not write it."""
+    """Describes a failed request for people."""
     from requests import exceptions
 
     if isinstance(error, exceptions.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
-    # A silence in mid-file arrives as a plain ConnectionError.
+    # A read timeout in the middle of a file arrives as a plain ConnectionError.
     if isinstance(error, exceptions.Timeout) or "timed out" in str(error):
         return f"no answer within {TIMEOUT_S:g} s"
     if isinstance(error, exceptions.SSLError):

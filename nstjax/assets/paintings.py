@@ -113,7 +113,7 @@ def _fault(path: Path, check: Callable[[Path], object]) -> str | None:
     try:
         check(path)
     except NstjaxError as error:
-        # Of the message, what is wrong: the path is a temporary one, and the advice is not for it.
+        # Only the part that says what is wrong: the path is temporary, and the advice does not fit.
         message = str(error).replace(str(path), "it")
         return message.rpartition(": ")[0] or message
     return None

@@ -247,8 +247,8 @@ class Batches:
             prefetch_buffer_size=max(4, _BUFFERED_PICTURES // share),
         )
         self._iterator = iter(batches.to_iter_dataset(options))
-        # Pillow warns of damaged metadata, which does not matter for training. The filter is for the
-        # whole process: threads cannot have their own.
+        # Pillow warns of damaged metadata, which does not matter for training. The filter is the
+        # whole process's: threads cannot have their own.
         self._closing = contextlib.ExitStack()
         self._closing.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", module=r"PIL\.")

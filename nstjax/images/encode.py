@@ -95,7 +95,7 @@ def _encode_tiff(levels: np.ndarray, text: str | None) -> bytes:
         iccprofile=srgb_profile(),
         software=SOFTWARE,
         description=text,
-        metadata=None,  # else the description becomes tifffile's own
+        metadata=None,  # otherwise tifffile writes its own description
     )
     return stream.getvalue()
 

@@ -27,7 +27,7 @@ def is_url(source: object) -> bool:
 
 
 def fetch(url: str, *, max_bytes: int = MAX_BYTES, max_seconds: float = MAX_SECONDS) -> bytes:
-    """Returns what stands at an http(s) address.
+    """Downloads the content of an http(s) address.
 
     Args:
         url: the address.
@@ -64,7 +64,7 @@ def _download(url: str, max_bytes: int, max_seconds: float) -> bytes:
 
     body = bytearray()
     try:
-        # Wikimedia, for one, refuses clients that do not name themselves.
+        # Wikimedia, for one, refuses clients that do not identify themselves.
         with requests.get(
             url,
             headers={"User-Agent": f"nstjax/{__version__}"},

@@ -1,4 +1,4 @@
-"""Finds the pictures that a list of paths means."""
+"""Finds the pictures in a list of paths."""
 
 import os
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path | str]:
         if is_url(entry):
             found.append(str(entry))
             continue
-        if not os.fspath(entry):  # an unset variable of the shell's, and not the current folder
+        if not os.fspath(entry):  # probably an unset shell variable, not the current folder
             raise NstjaxError("a picture's name is empty: give a file, a folder or an address")
         path = Path(entry)
         try:

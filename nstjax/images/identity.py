@@ -1,4 +1,4 @@
-"""What tells whether a picture is the one that a result was made of."""
+"""How to recognise the pictures that a result was made from."""
 
 import hashlib
 from pathlib import Path
@@ -13,16 +13,16 @@ from nstjax.images.load import Picture
 
 
 def describe_input(picture: Picture) -> dict[str, Any]:
-    """Describes a picture for the settings of what is made of it.
+    """Describes a picture for the settings of what is made from it.
 
-    Nothing private is in it: of a path only the file's name, of an address neither the user nor
-    the query.
+    The description holds nothing private: of a path only the file's name, of an address neither the
+    user nor the query.
 
     Args:
         picture: as it was given, before any resizing.
 
     Returns:
-        `name`; `sha256`, of the file's bytes where the picture is of a file or an address, else of
+        `name`; `sha256`, of the file's bytes if the picture is from a file or an address, else of
         its pixels; `of`, which of the two, `"file"` or `"pixels"`; `width` and `height` in pixels.
 
     Example:
@@ -41,7 +41,7 @@ def describe_input(picture: Picture) -> dict[str, Any]:
 
 
 def public_name(name: str) -> str:
-    """Returns what may be told of where a picture came from.
+    """Returns where a picture came from, without anything private.
 
     Args:
         name: a path or an address.
@@ -60,7 +60,7 @@ def public_name(name: str) -> str:
 
 
 def short_name(name: str) -> str:
-    """Returns the last part of what may be told of where a picture came from.
+    """Returns the name of a picture's file, without anything private.
 
     Args:
         name: a path or an address.

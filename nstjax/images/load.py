@@ -27,7 +27,7 @@ _ORIENTATIONS = {
     8: (True, -1, 1),
 }
 
-# Colour hidden under alpha below this is not worth recovering.
+# Colours under an alpha below this are not worth recovering.
 _INVISIBLE = 1 / 255
 
 
@@ -81,7 +81,7 @@ def load_image(source: Any, *, size: int | None = None, upscale: bool = False) -
 
 
 def load_made_image(path: str | os.PathLike[str]) -> Picture:
-    """Loads a picture as `load_image` does, without its limit of pixels: one that was made here.
+    """Loads a picture that this package made, as `load_image` does, but of any size.
 
     Args:
         path: the picture.
@@ -147,10 +147,10 @@ def _from_file(
 
 
 def _load(image: Image.Image, size: int | None) -> tuple[tuple[int, int], _Box | None]:
-    """Decodes a picture, a JPEG perhaps at 1/2, 1/4 or 1/8; returns its full size and box."""
+    """Decodes a picture, a JPEG at 1/2, 1/4 or 1/8 if possible; returns its full size and box."""
     full = image.height, image.width
     if size is not None:
-        # Twice the wanted size leaves the resampling its work.
+        # Twice the wanted size leaves enough for the resampling to do well.
         height, width = fit_size(*full, size)
         drafted = image.draft(None, (2 * width, 2 * height))
         if drafted is not None and (image.height, image.width) != full:
@@ -175,10 +175,10 @@ def _resized(
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Returns EXIF's number for how a picture is turned, 1 where it has none."""
+    """Returns a picture's orientation, EXIF's number; 1 if it has none."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged metadata, of which Pillow's parser may raise anything
+    except Exception:  # for damaged metadata Pillow's parser may raise anything
         return 1
 
 

@@ -11,7 +11,7 @@ from nstjax.images.colour import grey_to_srgb, to_srgb
 _MANAGED_AS = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}
 _GREYS = frozenset({"1", "L", "LA", "La"})
 
-# What float arithmetic may leave outside [0, 1] before it counts as another range.
+# How far float arithmetic may leave [0, 1] before the range counts as another.
 _SLACK = 1e-3
 
 

@@ -13,11 +13,11 @@ from nstjax.images.save import save_image, to_pillow
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MadePicture:
-    """A picture with what makes it again.
+    """A picture with the settings that reproduce it.
 
     Attributes:
         image: RGB in [0, 1], float32, shape (1, H, W, 3).
-        settings: everything that makes the picture again.
+        settings: everything needed to reproduce the picture.
         alpha: its transparency, shape (1, H, W, 1), or None.
     """
 

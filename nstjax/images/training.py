@@ -1,4 +1,4 @@
-"""Pictures as a network is trained on them: many, square, of one size, and fast."""
+"""Pictures for training: many squares of one size, decoded fast."""
 
 import io
 import math
@@ -29,20 +29,20 @@ def decode_square(
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Decodes a square of a picture as sRGB, at no larger scale than its size needs.
 
-    EXIF orientation and ICC profile are applied, transparency is dropped. Unlike `load_image`,
-    threads decode side by side: nothing that is global to Pillow or Python is changed, so that
-    the limit of pixels is Pillow's own.
+    EXIF orientation and ICC profile are applied; transparency is dropped. Unlike with `load_image`,
+    threads can decode in parallel: nothing that is global to Pillow or Python is changed, and the
+    limit of pixels is Pillow's own.
 
     Args:
         source: the file's bytes, or its path.
         name: the picture's name in messages.
         size: the square's side in pixels.
-        zoom: how many times the square's side goes into the picture's shorter side, 1 or more;
-            the square is never smaller than `size` in the picture's own pixels, so that a picture
-            is enlarged only where its shorter side is less than `size`.
+        zoom: the picture's shorter side divided by the square's side, 1 or more. The square never
+            has fewer than `size` pixels of the picture a side, so that a picture is enlarged only
+            if its shorter side is less than `size`.
         place: where the square is, along the width and the height of the picture as it is stored:
             0 is at the start, 1 at the end.
-        squash: whether to take the whole picture, its aspect changed, in place of a square of it.
+        squash: whether to take the whole picture, changing its aspect, instead of a square of it.
 
     Returns:
         The levels, (size, size, 3).
@@ -67,7 +67,7 @@ def decode_square(
                 image, profile = Image.fromarray(np.rint(pixels[0] * 255).astype(np.uint8)), None
             box = None if squash else _square(image.size, side, place)
             square = image.resize((size, size), Image.Resampling.BICUBIC, box)
-            # Colour last: the square has fewer pixels than the picture.
+            # Colours last, since the square has fewer pixels than the picture.
             return oriented(np.asarray(to_srgb(square, profile))[None], orientation)[0]
     except NstjaxError:
         raise
@@ -81,7 +81,7 @@ def decode_square(
 
 
 def _load(image: Image.Image, size: int, zoom: float) -> float:
-    """Decodes a picture, a JPEG perhaps at 1/2, 1/4 or 1/8; returns the square's side in it."""
+    """Decodes a picture, a JPEG at 1/2, 1/4 or 1/8 if possible; returns the square's side in it."""
     shorter = min(image.size)
     side = max(shorter / zoom, min(shorter, size))
     wanted = math.ceil(size * shorter / side)

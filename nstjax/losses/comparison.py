@@ -1,8 +1,7 @@
-"""The style losses behind one face: what is summed over a layer, and how two sums are compared.
+"""The style losses behind one interface: what is summed over a layer, and how sums are compared.
 
-A form is static: its fields decide the compiled program. What it measures of rows of a picture
-adds up to what it measures of the picture, and the mean of what it measures of several pictures is
-a style, too.
+A form is static: its fields decide the compiled program. Its measures of a picture's rows add up to
+that of the picture, and the mean of the measures of several pictures is a style, too.
 """
 
 from collections.abc import Sequence
@@ -39,19 +38,19 @@ class GramForm:
     reduction: str = "mean"
 
     def measure(self, features: Float[Array, "n h w c"], positions: int) -> Array:
-        """Computes what is compared, of some rows of a picture with so many positions in all."""
-        # An undivided matrix grows with the picture. The sources that use it give the style image
-        # the picture's size; dividing here and multiplying by the picture's positions in
-        # `compare` is the same there, and right for other sizes too.
+        """Measures some rows of a picture that has `positions` positions in all."""
+        # An undivided matrix grows with the picture. The sources that use it scale the style image
+        # to the picture's size. Dividing here, and multiplying by the picture's positions in
+        # `compare`, is the same for them, and right for other sizes, too.
         divisor = "hw" if self.divisor == "1" else self.divisor
         return gram_matrix(features, divisor=divisor, positions=positions)
 
     def target(self, measured: Array) -> Array:
-        """Makes what `compare` takes of a style's measure."""
+        """Turns a style's measure into a target for `compare`."""
         return measured
 
     def compare(self, measured: Array, target: Array, positions: int, pixels: int) -> Array:
-        """Computes the loss of a layer of so many positions, of pictures of so many pixels."""
+        """Computes the loss of a layer, given its number of positions and the picture's size."""
         if self.divisor == "1":
             measured, target = positions * measured, positions * target
         return style_loss(
@@ -75,11 +74,11 @@ class Wasserstein2Form:
     steps: int = STEPS
 
     def measure(self, features: Float[Array, "n h w c"], positions: int) -> Moments:
-        """Computes what is compared, of some rows of a picture with so many positions in all."""
+        """Measures some rows of a picture that has `positions` positions in all."""
         return feature_moments(features, positions=positions)
 
     def target(self, measured: Moments) -> Gaussian:
-        """Makes what `compare` takes of a style's measure."""
+        """Turns a style's measure into a target for `compare`."""
         return gaussian(measured, epsilon=self.epsilon, steps=self.steps)
 
     def compare(self, measured: Moments, target: Gaussian, positions: int, pixels: int) -> Array:

@@ -1,4 +1,4 @@
-"""Gram matrices of features, and how far two of them are apart."""
+"""Gram matrices of features, and the distance between two of them."""
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +71,9 @@ def _self_products_forward(flat: Array) -> tuple[Array, Array]:
 
 
 def _self_products_backward(flat: Array, gradient: Array) -> tuple[Array]:
-    """By symmetry one product in place of the two that JAX derives.
+    """By symmetry, one product instead of the two that JAX derives.
 
-    And it comes out as the feature map is laid out: both of JAX's come out transposed, and turning
+    Its result has the layout of the feature map. Both of JAX's come out transposed, and transposing
     them back takes a CPU as long again.
     """
     both = (gradient + gradient.swapaxes(1, 2)).astype(flat.dtype)

@@ -13,7 +13,7 @@ def _differences(image):
 
 
 def _absolute(x):
-    # `jnp.abs` has gradient 1 at 0. The sources' frameworks have 0, so that one flat colour is a
+    # `jnp.abs` has gradient 1 at 0. In the sources' frameworks it is 0, so that a flat colour is a
     # minimum.
     return x * jnp.sign(x)
 
@@ -47,8 +47,8 @@ def _half_squared(image):
 def _power(image):
     dy2, dx2 = _cropped_squares(image)
     squares = dy2 + dx2
-    # s * s^(1/4) in place of s^(5/4): both factors' gradients are guarded at s = 0, where the
-    # quarter power has none and the product's is 0.
+    # s * s^(1/4) instead of s^(5/4). At s = 0 the quarter power has no gradient, and the product's
+    # is 0: hence the guards.
     positive = squares > 0
     quarter = jnp.where(positive, jnp.where(positive, squares, 1.0) ** 0.25, 0.0)
     return jnp.sum(squares * quarter) / image.shape[0]
@@ -92,9 +92,9 @@ def total_variation(image: Float[Array, "n h w c"], *, form: str = "sum") -> Flo
     `"half_squared"` and `"power"` leave out the last row and column, as their sources do.
 
     `"nine_point"` is $\frac23$ (mean $(d^x)^2$ + mean $(d^y)^2$) + $\frac16$ (mean $(d^+)^2$ + mean
-    $(d^-)^2$), with the differences $d^+$ and $d^-$ of diagonal neighbours, of a picture continued
-    by one pixel as its border: the straight differences include a row and a column of zeros, the
-    diagonal ones those along the border.
+    $(d^-)^2$), where $d^+$ and $d^-$ are the differences of diagonal neighbours, and the picture is
+    padded by one pixel with its border: the straight differences include a row and a column of
+    zeros, the diagonal ones those along the border.
 
     Args:
         image: pictures, shape (N, H, W, C), in whatever range the weight was chosen for.

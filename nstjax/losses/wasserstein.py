@@ -26,7 +26,7 @@ class Moments(NamedTuple):
 
 
 class Gaussian(NamedTuple):
-    """A normal distribution to be compared with.
+    """A normal distribution to compare with.
 
     Attributes:
         mean: shape (N, C).
@@ -73,7 +73,7 @@ def feature_moments(features: Float[Array, "n h w c"], *, positions: int | None 
 
 
 def gaussian(moments: Moments, *, epsilon: float = EPSILON, steps: int = STEPS) -> Gaussian:
-    r"""Makes the normal distribution of these moments, for `wasserstein2_loss`.
+    r"""Makes the normal distribution with these moments, for `wasserstein2_loss`.
 
     Args:
         moments: of the style image, or the mean of several images' moments.
@@ -96,9 +96,10 @@ def wasserstein2_loss(
         + \operatorname{tr}(\Sigma + \Sigma_t - 2 (\Sigma_t^{1/2} \Sigma\, \Sigma_t^{1/2})^{1/2})
         \right), \quad \Sigma = M - \mu \mu^T + \epsilon I $$
 
-    It is what it costs to move one cloud of activations onto the other. Roots of eigenvalues that
-    are too small for the number of steps come out smaller, and the loss larger: at the target
-    itself twelve steps leave some percent of a photograph's distance, up to 14 in layers measured.
+    It is the cost of moving one cloud of activations onto the other. Roots of eigenvalues that are
+    too small for the number of steps come out too small, and the loss too large. At the target
+    itself, twelve steps leave a few percent of a photograph's distance, up to 14 in the layers
+    measured.
 
     Args:
         moments: of the picture, shapes (N, C) and (N, C, C).

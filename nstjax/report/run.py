@@ -32,10 +32,10 @@ _MARGIN = 32
 _TITLE = 48
 _COLUMNS = 4
 _WIDEST, _TALLEST = 1090, 900  # of the result
-_LOWEST = 320  # of the pictures beside it, where it is flat
+_LOWEST = 320  # the least height for the pictures beside it, if it is flat
 _CURVES = 300
 _BESIDE_CURVES, _BELOW_CURVES = 64, 76  # for the axes' labels
-_FLOOR = 1e-9  # of the largest total: what is less is not drawn
+_FLOOR = 1e-9  # of the largest total: smaller values are not drawn
 _FEW = 30  # steps
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 _LINES = {"total": "0.2", "content": "#0072b2", "style": "#d55e00", "tv": "#009e73"}
@@ -85,14 +85,14 @@ def save_report(
 
 
 def _main_panels(content: Image, styles: Sequence[Image], result: Image) -> list[Panel]:
-    """The result, large, and to its left the pictures that it is made of."""
+    """The result, large, and to its left the pictures that it was made from."""
     top = _MARGIN + _TITLE + CAPTION
     inner = _WIDTH - 2 * _MARGIN
     large = fit(result, _TALLEST, _WIDEST)
     height, width = max(large.shape[1], _LOWEST), inner - large.shape[2] - GAP
     several = [f"style {number}" for number in range(1, len(styles) + 1)]
     captions = ["content", *(several if len(styles) > 1 else ["style"])]
-    # In as many columns as show the smallest of them largest.
+    # In the number of columns that makes the smallest of them largest.
     grids = (
         _grid([content, *styles], top, columns, height, width)
         for columns in range(len(captions), 0, -1)
@@ -129,7 +129,7 @@ def _bottom(panels: Sequence[Panel]) -> int:
 
 
 def _evenly(snapshots: Sequence[tuple[int, Image]]) -> list[tuple[int, Image]]:
-    """As many as there are columns, evenly chosen, the first and the last among them."""
+    """As many as there are columns, evenly spaced, including the first and the last."""
     count = min(len(snapshots), _COLUMNS)
     return [snapshots[round(i)] for i in np.linspace(0, len(snapshots) - 1, count)]
 
@@ -162,7 +162,7 @@ def _differences(image: Image) -> tuple[Image, Image]:
 def draw_losses(axes: "Axes", history: Sequence[Mapping[str, float | int]]) -> None:
     """Draws the total and the weighted terms against the steps."""
     steps = [entry["step"] for entry in history]
-    # A content term starts at next to nothing, which would flatten every curve.
+    # A content term starts near 0, which would flatten every curve.
     floor = _FLOOR * max((e["total"] for e in history if np.isfinite(e["total"])), default=0)
     for name in ("total", *TERMS):
         values = np.array([entry[name] for entry in history], np.float64)
@@ -174,7 +174,7 @@ def draw_losses(axes: "Axes", history: Sequence[Mapping[str, float | int]]) -> N
             np.where(shown, values, np.nan),
             color=_LINES[name],
             linewidth=2,
-            marker="o" if shown.sum() < _FEW else "",  # a lone point makes no line
+            marker="o" if shown.sum() < _FEW else "",  # a single point makes no line
             label=name if name == "total" else f"{name}, weighted",
         )
     axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""A sheet with pictures and text at places counted in pixels from the top left, by matplotlib."""
+"""A sheet with pictures and text, placed in pixels from the top left, by matplotlib."""
 
 import contextlib
 import io
@@ -35,7 +35,7 @@ _FORMATS: dict[str, dict[str, Any]] = {
 
 _DPI = 72  # a point of text is a pixel
 GAP = 20  # pixels, as all lengths here
-CAPTION = 28  # from a picture to the one above it, less the gap
+CAPTION = 28  # between a picture and the one above it, in addition to the gap
 _TEXT_SIZE = 16
 _TEXT_LIFT = 8  # from a picture to its caption's foot
 
@@ -48,7 +48,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "xtick.color": "0.4",
     "ytick.color": "0.4",
-    "svg.hashsalt": "nstjax",  # else the identifiers in an SVG are random
+    "svg.hashsalt": "nstjax",  # otherwise the identifiers in an SVG are random
 }
 
 
@@ -106,7 +106,7 @@ def drawing() -> Iterator[None]:
     """Gives matplotlib this module's style, whatever the user's own, and keeps it quiet."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it tells of its font cache
+    logger.setLevel(logging.ERROR)  # it logs that it builds its font cache
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # letters that the font lacks
@@ -121,7 +121,7 @@ def drawing() -> Iterator[None]:
 
 
 def make_sheet(width: int, height: int, panels: Sequence[Panel]) -> "Figure":
-    """Makes a sheet with pictures on it; to be called within `drawing`, as all that follows."""
+    """Makes a sheet with pictures on it; call this and everything below within `drawing`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
@@ -152,10 +152,10 @@ def write_text(
     size: int = _TEXT_SIZE,
     **options: Any,
 ) -> None:
-    """Writes one line with its foot at `y`, cut where it would be longer than `room`."""
+    """Writes one line with its baseline at `y`, cut off where it would exceed `room`."""
     across, down = figure.get_size_inches() * _DPI
-    text = " ".join(text.encode("utf-8", "replace").decode().split())  # a name may be no text
-    # Dollar signs in a file's name are no formula.
+    text = " ".join(text.encode("utf-8", "replace").decode().split())  # names may be invalid text
+    # Dollar signs in a file's name do not mark a formula.
     line = figure.text(x / across, 1 - y / down, text, size=size, parse_math=False, **options)
     while text and (length := max(line.get_window_extent().size)) > room:
         text = text[: int(len(text) * room / length)]

@@ -13,7 +13,7 @@ from typing import Any
 
 
 class TensorBoardLog:
-    """Writes numbers to a new event file. Whatever fails ends the file and nothing else.
+    """Writes numbers to a new event file. A failure ends the file and nothing else.
 
     Example:
         >>> with TensorBoardLog(Path("run"), first_step=1) as log:
@@ -71,6 +71,6 @@ class TensorBoardLog:
         try:
             data = self._proto.Event(wall_time=time.time(), **event).SerializeToString()
             self._records.write(data)
-            self._records.flush()  # or what is shown would lag behind
+            self._records.flush()  # otherwise TensorBoard would lag behind
         except OSError:
             self.close()

@@ -1,4 +1,4 @@
-"""What VGG sees in a picture: the check that the network and its weights are used right."""
+"""What VGG sees in a picture: a check that the network and its weights are used correctly."""
 
 from functools import cache, partial
 from importlib import resources

@@ -1,4 +1,4 @@
-"""From the weight files that people have to one dict of parameters.
+"""Reads the weight files that people have into one dict of parameters.
 
 Every reader takes a path and returns `{layer name: {"kernel": ..., "bias": ...}}` in Keras' naming
 and HWIO layout, or raises an error for people. None of them ever unpickles.
@@ -93,7 +93,7 @@ def read_safetensors(path: Path) -> tuple[Arrays, str]:
         raise NstjaxError(
             f"{path} is damaged or no safetensors file: delete it and get the weights again"
         ) from error
-    except (TypeError, AttributeError) as error:  # a number format that NumPy has not
+    except (TypeError, AttributeError) as error:  # a number format that NumPy lacks
         raise NstjaxError(f"{path} cannot be read ({error}): save it as float32") from error
     if any(_FEATURES.match(name) for name in arrays):
         return _from_torchvision(arrays, path), "torchvision"
@@ -118,14 +118,14 @@ def _from_torchvision(arrays: dict[str, np.ndarray], path: Path) -> Arrays:
     params: Arrays = {}
     for stem, layer in layers.items():
         for kind, name in (("kernel", f"{stem}.weight"), ("bias", f"{stem}.bias")):
-            if name in arrays:  # `check_shapes` tells of what is missing
+            if name in arrays:  # `check_shapes` reports what is missing
                 array = _in_keras_layout(arrays[name], layer)
                 params.setdefault(layer, {})[kind] = np.ascontiguousarray(array, np.float32)
     return params
 
 
 def _in_keras_layout(array: np.ndarray, layer: str) -> np.ndarray:
-    """Turns PyTorch's layout into Keras'."""
+    """Converts PyTorch's layout to Keras'."""
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)  # OIHW -> HWIO
     kernel = array.T

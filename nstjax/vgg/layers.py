@@ -1,4 +1,4 @@
-"""The names of VGG's layers, in order, and what each needs of a picture."""
+"""The names of VGG's layers, in order, and the picture size that each one needs."""
 
 import re
 
@@ -8,7 +8,7 @@ from nstjax.errors import unknown_choice
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 CHANNELS = (64, 128, 256, 512, 512)
 TOP_LAYERS = ("flatten", "fc1", "fc2", "predictions")
-TOP_SIZE = 224  # pixels a side: the only size that the classifier's first dense layer fits
+TOP_SIZE = 224  # pixels a side: the only size that fits the classifier's first dense layer
 CLASSES = 1000
 
 
@@ -47,7 +47,7 @@ def canonical_layer(name: str, network: str = "vgg19") -> str:
     """Translates the papers' name of a layer into Keras'.
 
     Activations are always taken after the ReLU, so that `relu4_2`, `conv4_2` and `block4_conv2`
-    are one layer.
+    are the same layer.
 
     Args:
         name: such as `"relu4_2"`, `"conv4_2"`, `"pool4"` or `"block4_conv2"`.

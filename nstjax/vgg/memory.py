@@ -1,32 +1,32 @@
-"""How much memory it takes to compute what is wanted of a network's activations."""
+"""How much memory it takes to summarise a network's activations."""
 
 from nstjax.vgg.layers import CHANNELS, minimum_size
 from nstjax.vgg.tiles import halo_of, parts_of, rows_of_part
 
 _FLOAT = 4
-# Of the activations that are kept for a gradient, how many times as much is there besides: their
-# own gradients, and padded copies. Of a tile's, likewise. By the fit in tests/test_memory.py.
+# Memory for activations with their gradients and padded copies, in multiples of the activations:
+# untiled, and of a tile. By the fit in tests/test_memory.py.
 _UNTILED, _TILED = 1.35, 1.6
 # Without a gradient: a layer's input, the same padded, and its output. Measured at 512² to 2048².
 _FORWARD = 3
-# Where Winograd's algorithm computes with a strip.
+# Working memory of Winograd's algorithm for a strip.
 _STRIPS = 15e6
 
 
 def gradient_bytes(
     network: str, layers: tuple[str, ...], height: int, width: int, rows: int | None
 ) -> int:
-    """Estimates what the gradient through `summarize_features` takes besides its arguments.
+    """Estimates the memory of the gradient through `summarize_features`, without its arguments.
 
-    Part by part: what the parts are given is kept; a tile's own activations, or those of all parts
-    that are computed as a whole, are there while their gradients are made.
+    Part by part: the inputs of the parts are stored. The activations of a tile, or of all parts
+    that are computed as a whole, exist while their gradients are computed.
 
     Args:
         network: `"vgg16"` or `"vgg19"`.
         layers: names of the activations.
         height: of the picture, in pixels.
         width: likewise.
-        rows: of a tile; None keeps everything.
+        rows: of a tile; None computes everything at once.
 
     Returns:
         Bytes, for float32.
@@ -51,7 +51,7 @@ def gradient_bytes(
 def forward_bytes(
     network: str, layers: tuple[str, ...], height: int, width: int, rows: int | None
 ) -> int:
-    """Estimates what `summarize_features` takes where only sums are kept, and no gradient is asked.
+    """Estimates the memory of `summarize_features` for sums alone, without a gradient.
 
     Args:
         network: `"vgg16"` or `"vgg19"`.

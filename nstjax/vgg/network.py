@@ -45,12 +45,12 @@ FIRST_PADDINGS = ("zeros", "replicate")
 
 Params = Mapping[str, Mapping[str, Array | np.ndarray]]
 Features = dict[str, Array]
-# Among a layer's parameters, where they are frozen.
+# The name among a layer's frozen parameters.
 _TRANSFORMED = "kernel_transformed"
 
 
 def freeze(params: Params) -> Params:
-    """Prepares parameters that will not be trained: what convolutions make of kernels, made once.
+    """Prepares parameters that will not be trained: their kernels are transformed once.
 
     Args:
         params: `{layer: {"kernel", "bias"}}`.
@@ -58,7 +58,7 @@ def freeze(params: Params) -> Params:
     Returns:
         The parameters on the device, for `VGG.apply` as before. Kernels have no gradient.
     """
-    # Not by `jnp.asarray`, which compiles a program for every shape.
+    # Not with `jnp.asarray`, which compiles a program for every shape.
     frozen: dict[str, dict[str, Any]] = jax.device_put(
         {layer: dict(arrays) for layer, arrays in params.items()}
     )
@@ -70,10 +70,7 @@ def freeze(params: Params) -> Params:
 
 
 class _Conv(nn.Module):
-    """A 3×3 convolution with bias and ReLU, on `nstjax.ops`' algorithm.
-
-    `padding` is of `conv3x3`.
-    """
+    """A 3×3 convolution with bias and ReLU, by `nstjax.ops.conv3x3`, which takes `padding`."""
 
     channels: int
     dtype: str
@@ -101,9 +98,9 @@ class VGG(nn.Module):
         layers: names of the activations to return, as in `layer_names`.
         pooling: one of `POOLING`; Gatys et al. recommend `"avg"` for synthesis.
         dtype: what to compute in. Parameters stay as they are.
-        first: the layer that is given the input, the first or one after a pool.
-        first_padding: what lies around the picture: `"zeros"`, as the network was trained, or
-            `"replicate"`, its border, which avoids artefacts along it.
+        first: the layer that takes the input: the first one, or one after a pool.
+        first_padding: the padding of the picture: `"zeros"`, as in training, or `"replicate"`,
+            which repeats its border and avoids artefacts along it.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -131,10 +128,10 @@ class VGG(nn.Module):
         """Computes the activations.
 
         Args:
-            x: preprocessed pictures, shape (N, H, W, 3), see `nstjax.vgg.preprocess`; or what
-                `first` is given.
-            inside: which rows are of the picture, if not all of an even number. Activations of
-                the others are zeros, as they are outside of pictures.
+            x: preprocessed pictures, shape (N, H, W, 3), see `nstjax.vgg.preprocess`; or the input
+                of `first`.
+            inside: which rows, of an even number, belong to the picture; None means all.
+                Activations of the others are zeros, as they are outside of pictures.
 
         Returns:
             The activations after the ReLU, by layer name, in `dtype`.
@@ -188,7 +185,7 @@ class VGG(nn.Module):
 def _replicate_border(x: Array, inside: Array | None) -> Array:
     """Pads by one pixel on each side, which equals its neighbour in the picture.
 
-    Rows outside of the picture, if not all are `inside`, become its nearest row first.
+    Before that, rows that are not `inside` the picture become copies of its nearest row.
     """
     if inside is not None:
         rows = len(inside)

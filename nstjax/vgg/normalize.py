@@ -1,4 +1,4 @@
-"""VGG on other scales: every filter's mean activation 1, as in the paper, or one factor for all."""
+"""VGG at other scales: with mean activation 1 for every filter, as in the paper, or one factor."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -25,12 +25,12 @@ def mean_activations(
     """Measures the mean activation of every filter over pictures and positions.
 
     Args:
-        weights: of the network.
+        weights: the network's.
         pictures: RGB in [0, 1], shape (1, H, W, 3) each; sizes may differ.
         pooling: `"max"` or `"avg"`, as the network will be used.
 
     Returns:
-        Means by convolution, shape (C,), each picture counting the same.
+        Means by convolution, shape (C,). Every picture counts the same.
 
     Raises:
         NstjaxError: if there is no picture.
@@ -66,9 +66,9 @@ def _picture_means(
 
 
 def rescale(params: Arrays, means: Means) -> Arrays:
-    """Divides every filter by its mean activation and the next layer's inputs back.
+    """Divides every filter by its mean activation, and multiplies the next layer's inputs by it.
 
-    A ReLU and both poolings commute with a positive factor per channel, so each activation is
+    A ReLU and both poolings commute with a positive factor per channel. So each activation is
     exactly the original one divided by its mean, and the classifier's output is unchanged.
     A filter that never fires keeps its scale.
 
@@ -99,12 +99,11 @@ def rescale(params: Arrays, means: Means) -> Arrays:
 def divide_activations(params: Arrays, divisor: float) -> Arrays:
     """Divides every activation by the same number.
 
-    A ReLU and every pooling commute with a positive factor, so that dividing the first layer's
-    kernel and all biases is all it takes: each activation is exactly the original one divided.
+    A ReLU and every pooling commute with a positive factor, so that it is enough to divide the
+    first layer's kernel and all biases: each activation is exactly the original one divided.
 
     Args:
-        params: of the original network, with or without the classifier, whose logits are divided,
-            too.
+        params: of the original network. With the classifier, its logits are divided, too.
         divisor: greater than 0.
 
     Returns:
@@ -123,8 +122,8 @@ def bundled_means(network: str, *, pooling: str) -> Means:
     """Returns the mean activations that come with the package.
 
     They were measured by `benchmarks/mean_activations.py` on photographs of everyday things; the
-    file's header says on which weights and on how many. Any positive means leave the network's
-    function unchanged, so they serve other weights of the same network too.
+    file's header names the weights and the number of photographs. Any positive means leave the
+    network's function unchanged, so that these also serve other weights of the same network.
 
     Args:
         network: `"vgg16"` or `"vgg19"`.

@@ -21,11 +21,10 @@ def _torchvision(images):
 
 
 _PREPROCESSING = {"caffe": _caffe, "torchvision": _torchvision}
-# The picture that a network sees as zero.
+# The colour that a network sees as zero.
 MEAN_COLOUR = {"caffe": _CAFFE_MEAN / 255.0, "torchvision": _TORCHVISION_MEAN}
-# What a unit of a network's input is, in units of torchvision's: ImageNet's colours have a standard
-# deviation of 0.226, the mean of the three channels', and torchvision's weights see them divided
-# by it.
+# The scale of a network's input relative to torchvision's, whose colours are divided by ImageNet's
+# standard deviation: 0.226, the mean of the three channels'.
 INPUT_SPREAD = {"caffe": 255.0 * float(np.mean(_TORCHVISION_STD)), "torchvision": 1.0}
 
 

@@ -1,4 +1,4 @@
-"""Activations of pictures whose activations are too many to keep, a few rows at a time."""
+"""Activations that would not fit into memory, computed a few rows at a time."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,14 +14,14 @@ from nstjax.vgg.layers import layer_names, minimum_size
 from nstjax.vgg.network import VGG, Features, Params
 from nstjax.vgg.preprocess import preprocess
 
-# What one part of the network gives the next is kept whole. The first pool's would be the largest
-# of them by far, five pictures of float32 and as much for its gradient, and is not kept: the first
-# two blocks are one part, for tiles of which a few more rows are computed twice.
+# What one part of the network passes to the next is stored whole. The first pool's result would be
+# by far the largest, five pictures of float32 and as much for its gradient. It is not stored: the
+# first two blocks are one part, at the cost of a few more rows that are computed twice.
 _PART = {"block1": "block2"}
 
 
 class Summary(NamedTuple):
-    """What is kept of a layer's activations: trees of arrays, None for nothing.
+    """What is kept of a layer's activations, as trees of arrays; None for nothing.
 
     Attributes:
         whole: pictures, of some rows or of all.
@@ -32,7 +32,7 @@ class Summary(NamedTuple):
     sums: Any = None
 
 
-# Of a layer: its name, rows of activations and of their target.
+# Its arguments: a layer's name, and rows of its activations and of their target.
 Summarize = Callable[[str, Array, Any], Summary]
 
 
@@ -50,16 +50,16 @@ def summarize_features(
     dtype: str,
     rows: int | None,
 ) -> dict[str, Summary]:
-    """Computes what is wanted of a network's activations, without keeping all of them.
+    """Computes a summary of a network's activations, without keeping all of them.
 
-    Part by part, each on some rows of its input at a time, as long as that has more. Between the
-    parts the activations are whole. Rows at a tile's border are computed twice, and the tiled parts
-    once more for the gradient.
+    It works part by part, on some rows of a part's input at a time, as long as the input has more.
+    Between parts, the activations are whole. Rows at a tile's border are computed twice, and tiled
+    parts once more for the gradient.
 
     Args:
-        summarize: from a layer's name, activations of some rows, and those rows of its target, or
-            None, to what is kept of them. To the sums, zeros must add nothing. Where there is a
-            target, its zeros lie where those of the activations do.
+        summarize: `summarize(layer, activations, target)`, for some rows; the target is None where
+            there is none. Zeros must add nothing to the sums. Where activations are zeros because
+            they lie outside of the picture, so is the target.
         params: of the network, as for `extract_features`; they have no gradient here.
         images: RGB in [0, 1], shape (N, H, W, 3).
         targets: by layer, of the shape of its activations; not for every layer. They have no
@@ -70,7 +70,7 @@ def summarize_features(
         pooling: as `VGG.pooling`.
         first_padding: as `VGG.first_padding`.
         dtype: what to compute in.
-        rows: of a tile's input, in every part; None keeps everything.
+        rows: of a tile's input, in every part; None computes everything at once.
 
     Returns:
         Whole pictures and their sums, by layer.
@@ -125,7 +125,7 @@ def _summarize_tile(
     targets: Features,
     params: Params,
 ) -> tuple[Any, Any]:
-    """A tile of a part: what the next one is given, and pictures; and sums."""
+    """A tile of a part: the next part's input and the pictures; and the sums."""
     features = cast(Features, vgg.apply({"params": params}, x, inside))
     for name, y in features.items():
         scale = _scale(vgg.first, name)
@@ -138,7 +138,7 @@ def _summarize_tile(
 
 
 def parts_of(network: str, layers: tuple[str, ...]) -> list[list[str]]:
-    """The names of the layers up to the last of some, by the parts between which all is kept."""
+    """The names of the layers up to the last one needed, by the parts of the network."""
     names = layer_names(network)
     names = names[: 1 + max(names.index(name) for name in layers)]
 
@@ -155,10 +155,10 @@ def rows_of_part(names: list[str], height: int, rows: int | None) -> int:
     Args:
         names: of its layers.
         height: of its input.
-        rows: at most, or as few more as the part's pools need.
+        rows: at most, or slightly more if the part's pools need it.
 
     Returns:
-        Rows of its input, about the same in each tile; 0 where all of it is one.
+        Rows of its input, about the same in each tile; 0 if there is only one tile.
     """
     if rows is None or rows >= height:
         return 0
@@ -167,9 +167,9 @@ def rows_of_part(names: list[str], height: int, rows: int | None) -> int:
 
 
 def halo_of(names: list[str]) -> int:
-    """The rows above and below that a tile's activations depend on, for a part's layers.
+    """The rows above and below a tile that its activations depend on, for a part's layers.
 
-    Whole squares of its pools, so that these lie as they do in the whole.
+    Rounded up to whole squares of its pools, so that these lie as in the whole picture.
     """
     reach = sum(_scale(names[0], name) for name in names if "conv" in name)
     whole = _scale(names[0], names[-1])
@@ -177,5 +177,5 @@ def halo_of(names: list[str]) -> int:
 
 
 def _scale(first: str, name: str) -> int:
-    """How many rows that a part is given, by its first layer, make one of another's."""
+    """How many rows of a part's input make one row of a layer, given the part's first layer."""
     return minimum_size(name) // minimum_size(first)
