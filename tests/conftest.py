@@ -17,7 +17,6 @@ from nstjax.vgg import Weights, load_weights
 COMPILED = "/jax/core/compile/backend_compile_duration"
 _MOST_WORKERS = 2  # each comes to take some 7 GB
 _ON_GPU = Path("/dev/nvidia0").exists()
-_ON_GPU = Path("/dev/nvidia0").exists()
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
