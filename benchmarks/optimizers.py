@@ -25,7 +25,7 @@ import nstjax
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.errors import NstjaxError
 from nstjax.fast import stylize_fast
-from nstjax.gatys import Progress
+from nstjax.gatys import Progress, load_sources, stylize_sources
 from nstjax.settings import Recipe
 from nstjax.vgg import Weights
 
@@ -126,9 +126,8 @@ def paint(
             bar.update(int(progress.entry["evaluations"]) - bar.n)
             return progress.entry["evaluations"] >= counts[-1]
 
-        made = nstjax.stylize(
-            *pair, recipe=recipe, weights=weights, init_picture=init, callback=look
-        )
+        sources = load_sources(recipe, *pair, init=init)
+        made = stylize_sources(sources, recipe, weights, callback=look)
     return {
         str(count): min(entry["total"] for entry in made.history if entry["evaluations"] <= count)
         for count in counts

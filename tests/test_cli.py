@@ -84,7 +84,7 @@ def test_the_default_name_never_overwrites(folder):
 @pytest.mark.parametrize(
     ("route", "style", "few"),
     [
-        ("stylize", "painting.png", ["--steps", "1", *SHALLOW]),
+        ("stylize_sources", "painting.png", ["--steps", "1", *SHALLOW]),
         ("stylize_fast", "starry", ["--size", "32"]),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_run_that_fails_gives_its_name_back(folder, monkeypatch):
     def fail(*_inputs, **_settings):
         raise MemoryError
 
-    monkeypatch.setattr("nstjax.cli.run.stylize", fail)
+    monkeypatch.setattr("nstjax.cli.run.stylize_sources", fail)
     assert stylize("photo.jpg", "--style", "painting.png") == 2
     assert {path.name for path in folder.iterdir()} == {"photo.jpg", "painting.png"}
 
@@ -305,7 +305,7 @@ def test_names_from_addresses(address, name):
 def test_what_a_format_cannot_hold_is_told_of_first(
     folder, capsys, monkeypatch, size, style, output, most
 ):
-    monkeypatch.delattr("nstjax.cli.run.stylize")
+    monkeypatch.delattr("nstjax.cli.run.stylize_sources")
     monkeypatch.delattr("nstjax.cli.run.stylize_fast")
     picture("wide.png", 8000, 32)
     code = stylize(

@@ -25,7 +25,7 @@ from nstjax.gatys import (
     StylizeResult,
     run_settings,
     stages_of,
-    stylize,
+    stylize_sources,
 )
 from nstjax.images import (
     Picture,
@@ -82,7 +82,6 @@ def stylize_one(
     Raises:
         NstjaxError: if the picture cannot be stylised, or nothing could be saved.
     """
-    photograph = sources.content
 
     def settings(recipe: Recipe, step: int) -> dict[str, Any]:
         return run_settings(recipe, weights, sources, step, complete=False)
@@ -90,15 +89,12 @@ def stylize_one(
     snapshot = resume_file(outputs.picture)
     _check_outputs(outputs, *stages_of(recipe, *sources.shapes)[-1].content)
     tell = _silent if quiet else _tell
-    with stop_on_interrupt() as interrupt, _bar(photograph.name, quiet) as bar:
+    with stop_on_interrupt() as interrupt, _bar(sources.content.name, quiet) as bar:
         monitor = _Monitor(outputs, bar, interrupt, settings, tell, last_step)
-        result = stylize(
-            photograph,
-            sources.styles,
-            style_weights=sources.style_weights,
-            recipe=recipe,
-            weights=weights,
-            init_picture=sources.init,
+        result = stylize_sources(
+            sources,
+            recipe,
+            weights,
             callback=monitor,
             callback_every=outputs.save_every or last_step or 0,
             snapshot=snapshot,

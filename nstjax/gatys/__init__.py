@@ -5,7 +5,7 @@ from nstjax.gatys.memory import Tiling
 from nstjax.gatys.snapshot import EVERY_S, identity_of, read_identity
 from nstjax.gatys.sources import Sources, load_sources
 from nstjax.gatys.stages import stages_of
-from nstjax.gatys.stylize import StylizeResult, run_settings, stylize
+from nstjax.gatys.stylize import StylizeResult, run_settings, stylize, stylize_sources
 
 __all__ = [
     "EVERY_S",
@@ -22,4 +22,5 @@ __all__ = [
     "run_settings",
     "stages_of",
     "stylize",
+    "stylize_sources",
 ]

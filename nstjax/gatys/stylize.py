@@ -16,7 +16,6 @@ from nstjax.gatys.stages import stages_of
 from nstjax.gatys.strength import is_steered, rounds_of
 from nstjax.images import (
     MadePicture,
-    Picture,
     describe_input,
     public_name,
     resize_image,
@@ -52,7 +51,6 @@ def stylize(
     style_weights: Sequence[float | int] | None = None,
     recipe: str | Recipe = DEFAULT_RECIPE,
     weights: Weights | str | Path | None = None,
-    init_picture: Picture | None = None,
     callback: Callback | None = None,
     callback_every: int = 0,
     snapshot: str | Path | None = None,
@@ -73,8 +71,6 @@ def stylize(
         recipe: a name from `nstjax.RECIPES`, or a `Recipe`.
         weights: as `nstjax.load_weights` returns them, which saves loading them again for each of
             several pictures; or the path of a weights file.
-        init_picture: the picture that the setting `init` names, as `nstjax.load_image` returns it,
-            which saves loading it again.
         callback: called about once a second with a `Progress`; if it returns True the run ends
             with the picture so far, enlarged if the recipe has not come to its full size.
         callback_every: also calls at all multiples of this number of steps.
@@ -102,9 +98,53 @@ def stylize(
     recipe = override(get_recipe(recipe) if isinstance(recipe, str) else recipe, **settings)
     if resume and snapshot is None:
         raise NstjaxError("there is nothing to resume from: give snapshot=FILE")
-    sources = load_sources(recipe, content, style, style_weights=style_weights, init=init_picture)
+    sources = load_sources(recipe, content, style, style_weights=style_weights)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
+    return stylize_sources(
+        sources,
+        recipe,
+        weights,
+        callback=callback,
+        callback_every=callback_every,
+        snapshot=snapshot,
+        snapshot_every=snapshot_every,
+        resume=resume,
+        tell=tell,
+    )
+
+
+def stylize_sources(
+    sources: Sources,
+    recipe: Recipe,
+    weights: Weights,
+    *,
+    callback: Callback | None = None,
+    callback_every: int = 0,
+    snapshot: str | Path | None = None,
+    snapshot_every: float = EVERY_S,
+    resume: bool = False,
+    tell: Callable[[str], object] = lambda message: None,
+) -> StylizeResult:
+    """Does what `stylize` does, with pictures and weights that are loaded.
+
+    Args:
+        sources: the pictures.
+        recipe: the settings.
+        weights: of the loss network.
+        callback: as for `stylize`, and so are the others.
+        callback_every: steps.
+        snapshot: a file.
+        snapshot_every: seconds.
+        resume: go on from that file.
+        tell: called with messages.
+
+    Returns:
+        The picture, the history of the objective, and the settings.
+
+    Raises:
+        NstjaxError: if a picture is too small, or the snapshot is damaged or of another run.
+    """
     stages = stages_of(recipe, *sources.shapes)
     stages = rounds_of(stages) if is_steered(recipe) else stages
     recorder = Recorder(recipe, sum(stage.steps for stage in stages), callback)
