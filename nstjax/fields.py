@@ -102,12 +102,15 @@ def _check_bounds(words: str, value: Any, bounds: dict[str, int | float]) -> Non
         return
     if not all(_KEEPS[name](value, bound) for name, bound in bounds.items()) or value == math.inf:
         raise NstjaxError(f"{words} is {value}: it must be {_worded(bounds)}")
-    for name in bounds.keys() & {"greater than", "less than"}:
-        if not _KEEPS[name](_in_float32(value), bounds[name]):
+    if isinstance(value, float):
+        single = _in_float32(value)
+        exclusive = bounds.keys() & {"greater than", "less than"}
+        kept = all(_KEEPS[name](single, bounds[name]) for name in exclusive)
+        if not kept or math.isinf(single):
             raise NstjaxError(f"{words} is {value}: it must be {_worded(bounds)} in float32, too")
 
 
-def _in_float32(value: int | float) -> float:
+def _in_float32(value: float) -> float:
     """A number as the programs compute with it."""
     with np.errstate(over="ignore"):
         single = float(np.float32(value))

@@ -237,7 +237,7 @@ class Recipe(ObjectiveSettings):
     def _checked_schedule(self) -> Schedule:
         try:
             pairs = tuple((float(size), float(steps)) for size, steps in self.schedule)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pairs = ()
         if not pairs or not all(0 < number < math.inf for pair in pairs for number in pair):
             raise NstjaxError(
@@ -336,7 +336,8 @@ def _with_sizes(recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
         schedule, said = parse_schedule(schedule)
         settings = said | settings | {"schedule": schedule}
     elif schedule is not None:
-        with suppress(TypeError, ValueError, LookupError):  # the recipe reports what is no schedule
+        # The recipe reports what is no schedule.
+        with suppress(TypeError, ValueError, LookupError, OverflowError):
             settings = settings_in(schedule) | settings
     if "schedule" in settings:
         settings = {"min_size": None} | settings

@@ -10,6 +10,7 @@ from commands import picture
 from golden import inputs
 from safetensors.numpy import save_file
 
+from nstjax.fast.parallel import _compiled_once
 from nstjax.recipes import get_recipe
 from nstjax.settings import Recipe, override
 from nstjax.vgg import Weights, load_weights
@@ -43,7 +44,9 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", not _ON_GPU)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
-    jax.clear_caches()  # other tests compare bits with those of other processes
+    # Other tests compare bits with those of other processes.
+    jax.clear_caches()
+    _compiled_once.cache_clear()
 
 
 @pytest.fixture(scope="session")

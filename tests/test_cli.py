@@ -1,5 +1,6 @@
 """The command line: what it makes, what it says, and what it exits with."""
 
+import errno
 import json
 import os
 import signal
@@ -106,6 +107,20 @@ def test_runs_at_the_same_time_take_different_names(folder, monkeypatch, route, 
     assert read_settings(first) is not None
     assert second.read_bytes() == during[1]
     assert not list(folder.glob(".*"))  # of the locks
+
+
+def test_a_name_that_another_user_holds(folder, monkeypatch):
+    """Whose lock cannot be opened, which is not as where there are no locks."""
+    Path(".photo-starry.png.nstjax-lock").touch()
+
+    def refuse(lock, *_args, **_settings):
+        if "starry.png" in lock.lock_file:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("nstjax.cli.reserved.FileLock.acquire", refuse)
+    assert main(["stylize", "photo.jpg", "--style", "starry", "--size", "32", "--quiet"]) == 0
+    assert Path("photo-starry-2.png").exists()
+    assert not Path("photo-starry.png").exists()
 
 
 def test_a_run_that_fails_gives_its_name_back(folder, monkeypatch):

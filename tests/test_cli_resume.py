@@ -179,6 +179,27 @@ def test_photographs_of_one_name_in_another_order(folder, capsys):
     assert Path("out/photo.png").read_bytes() == Path("b.png").read_bytes()
 
 
+def test_a_folder_with_another_photographs_snapshot(folder, capsys, monkeypatch):
+    """It is left alone, though its name would be this photograph's."""
+    a, b = photographs_of_one_name("ab")
+    arguments = [*UNNAMED, "--output", "out/", "--resume"]
+    stopped_at_step_20(monkeypatch, b, *arguments)
+    before = Path("out/photo.png.resume").read_bytes()
+    assert main(["stylize", a, *arguments, "--quiet"]) == 0
+    assert Path("out/photo.png.resume").read_bytes() == before
+    assert Path("out/photo-2.png").exists()
+
+
+def test_finished_pictures_may_be_found_twice_and_be_inputs(folder, capsys):
+    """They are not written again, so that they are in nobody's way."""
+    arguments = [*UNNAMED, "--resume", "--quiet"]
+    assert main(["stylize", "photo.jpg", *arguments]) == 0
+    picture("z.jpg", 40, 30, seed=3)
+    names = ["photo.jpg", "photo.jpg", "photo-painting.png", "z.jpg"]
+    assert main(["stylize", *names, *arguments]) == 0
+    assert Path("z-painting.png").exists()
+
+
 def test_names_that_nobody_chose_of_other_settings(folder, capsys, monkeypatch):
     arguments = ["photo.jpg", *UNNAMED]
     stopped_at_step_20(monkeypatch, *arguments)

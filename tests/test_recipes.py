@@ -315,12 +315,14 @@ def test_numbers_out_of_range(setting, value):
         ("input_range", 1e-40, "input range is 1e-40: it must be greater than 0 in float32, too"),
         ("decay_rate", 1e-300, "greater than 0 and at most 1 in float32, too"),
         ("decay_rate", 0.0, "decay rate is 0.0: it must be greater than 0 and at most 1$"),
+        ("style_weight", 1e39, "style weight is 1e\\+39: it must be at least 0 in float32, too"),
     ],
 )
 def test_bounds_hold_in_what_the_programs_compute_in(setting, value, message):
     with pytest.raises(NstjaxError, match=message):
         override(get_recipe("tensorflow"), **{setting: value})
     nearest = {"beta1": 1 - 2**-24, "beta2": 1 - 2**-24, "average": 1 - 2**-24}
+    nearest |= {"style_weight": 1e38}
     value = nearest.get(setting, 1e-37)
     assert getattr(override(get_recipe("tensorflow"), **{setting: value}), setting) == value
 

@@ -79,7 +79,7 @@ def output_paths(
     if output is None:
         return _free([default_path(None, name, styles) for name in contents], is_taken, bits)
     folder = Path(output)
-    if _is_folder(output):
+    if is_folder(output):
         names = [default_path(output, name, styles) for name in contents]
         inputs = {os.path.realpath(path) for path in (*contents, *styles, *other_inputs)}
         return _free(names, lambda path: os.path.realpath(path) in inputs, bits)
@@ -107,12 +107,13 @@ def painted_before(output: str | None, content: Path | str, styles: Sequence[str
     Returns:
         The pictures of its name. They may be those of another photograph with the same name.
     """
-    if output is not None and not _is_folder(output):
+    if output is not None and not is_folder(output):
         return [Path(output)]
     return _there(default_path(output, content, styles))
 
 
-def _is_folder(output: str) -> bool:
+def is_folder(output: str) -> bool:
+    """Returns whether `--output` names a folder: one that exists, or one to be made."""
     return os.path.isdir(output) or output.endswith(("/", os.sep))
 
 
@@ -176,7 +177,7 @@ def replay_path(picture: Path, output: str | None, *, bits: int) -> Path:
         NstjaxError: if it cannot be written.
     """
     name = f"{shortened(picture.stem, _LONGEST)}-replay{picture.suffix}"
-    if output is None or _is_folder(output):
+    if output is None or is_folder(output):
         return _free([Path(output or "") / name], os.path.exists, bits)[0]
     return _checked(Path(output), bits)
 

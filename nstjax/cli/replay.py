@@ -78,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
     paint = _paint_pixels if recorded.recipe is not None else _paint_fast
     ended = paint(recorded, inputs, options, outputs)
     if ended.interrupted:
-        return fail(f"interrupted: {ended.interrupted}", INTERRUPTED)
+        told = f"interrupted: {ended.interrupted}"
+        return fail("; ".join(filter(None, (told, ended.problem))), INTERRUPTED)
     if ended.problem:
         return fail(ended.problem, BAD_INPUT)
     if not options.quiet:

@@ -42,6 +42,10 @@ def _hold(path: Path, name: Path, held: ExitStack) -> Path:
             lock.acquire()
         except Timeout:
             continue
+        except PermissionError:
+            if file.exists():  # another user's
+                continue
+            return candidate  # which cannot be saved, either: saving it says so
         except (OSError, NotImplementedError):  # a file system without locks
             return candidate
         held.callback(_free, lock, file)

@@ -20,9 +20,11 @@ from nstjax.cli.finished import find_begun, find_finished
 from nstjax.cli.outputs import (
     Outputs,
     default_path,
+    is_folder,
     output_paths,
     painted_before,
     per_picture,
+    resume_file,
 )
 from nstjax.cli.reserved import reserved
 from nstjax.cli.run import Ended, paint_one, stylize_one
@@ -196,12 +198,12 @@ def _pixel_route(
     styles = [load_image(_painting(style, quiet=options.quiet)) for style in options.styles]
     weights = load_weights(recipe.network, path=options.vgg_weights, progress=not options.quiet)
     written: list[Outputs] = []
+    finished: list[Path] = []
 
     def paint(content: Path | str, path: Path) -> Ended:
         shares = _style_weights(options)
         sources = load_sources(recipe, content, styles, style_weights=shares)
-        name = default_path(options.output, content, options.styles)
-        chosen = options.output is not None
+        may_be_numbered = options.output is None
         if options.resume:
             # Photographs of the same name make pictures of the same name; snapshots tell which.
             names = painted_before(options.output, content, options.styles)
@@ -211,16 +213,19 @@ def _pixel_route(
                 settings = run_settings(recipe, weights, sources, recipe.steps, complete=True)
                 found = find_finished(before, settings, options.bits)
                 if found is not None:
-                    written.append(_outputs_at(found, options, several))
+                    finished.append(found)
                     _say_finished(found, quiet=options.quiet)
                     return Ended()
             if begun := own or refused:  # `stylize` says why one is refused
-                path, chosen = begun, True
-            elif path in (outputs.picture for outputs in written):
-                chosen = False  # a picture that was begun or finished before has that name
-        with reserved(path, None if chosen else name) as held:
+                path, may_be_numbered = begun, False
+            elif options.output is not None and is_folder(options.output):
+                others = [*finished, *(outputs.picture for outputs in written)]
+                # A snapshot there is of another photograph.
+                may_be_numbered = path in others or os.path.exists(resume_file(path))
+        name = default_path(options.output, content, options.styles) if may_be_numbered else None
+        with reserved(path, name) as held:
             outputs = _outputs_at(held, options, several)
-            check_apart([*written, outputs], inputs)
+            check_apart([*written, outputs], [*inputs, *finished])
             written.append(outputs)
             return stylize_one(sources, recipe, weights, outputs, quiet=options.quiet)
 

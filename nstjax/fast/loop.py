@@ -199,10 +199,12 @@ class Run:
                     if stop != _NO_DATA or self.step > self._first + 2:
                         self._save(position)
         except _Diverged as error:  # the last good state is already saved
-            return "diverged", str(error)
+            if self._data_error is None:  # else the photographs in place of others may be why
+                return "diverged", str(error)
         if self._data_error is not None:
             raise self._data_error
-        return _ENDS[stop if self.step < self._recipe.steps else _GO_ON]
+        is_done = self.step >= self._recipe.steps and stop != _NO_DATA
+        return _ENDS[_GO_ON if is_done else stop]
 
     def _batch_for_next_step(self, last: Any) -> Any:
         """The next photographs on the devices; None after the last step, or if there are none.
