@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from training import bits
 
 from nstjax.errors import NstjaxError
 from nstjax.fast.changes import changed_settings, refuse_changes
@@ -48,10 +49,6 @@ def make_state(step: int, width: int = 3) -> State:
     opt_state = (optax.ScaleByAdamState(np.int32(step), mean, variance), optax.EmptyState())
     key = np.array([step, 2**32 - 1], np.uint32)
     return State(np.asarray(step, np.int32), params, opt_state, key)
-
-
-def bits(tree) -> list[tuple]:
-    return [(a.dtype, a.shape, a.tobytes()) for a in map(np.asarray, jax.tree.leaves(tree))]
 
 
 def save(checkpoints: Checkpoints, *steps: int) -> None:

@@ -9,6 +9,8 @@ import pytest
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.images import save_image
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "nstjax_colab.ipynb"
 # In place of the cell tagged "parameters".
 SMALL = {

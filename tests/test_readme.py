@@ -15,6 +15,8 @@ from nstjax.cli.main import Parser
 from nstjax.fast import TRAINING_RECIPES
 from nstjax.recipes import RECIPES
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 
