@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from measuring import find_weights, save_json
 from performance import strength as strength_table
@@ -75,7 +74,7 @@ def distance(
     content, style = (
         nstjax.load_image(path, size=recipe.size, upscale=True).pixels for path in pair
     )
-    objective = jax.jit(nstjax.make_objective(recipe, weights, content, style))
+    objective = nstjax.make_objective(recipe, weights, content, style)
     saved = np.round(255 * image) / np.float32(255)
     found = [objective(pixels)[1]["style_raw"] for pixels in (saved, content)]
     return float(found[0] / found[1])

@@ -79,6 +79,25 @@ def test_terms_add_up(shallow_vgg19):
         np.testing.assert_allclose(terms[name], weight * terms[f"{name}_raw"], rtol=1e-6)
 
 
+def test_objectives_of_one_structure_share_programs(shallow_vgg19, compilations):
+    content, style, image = (jnp.asarray(picture) for picture in (CONTENT, STYLE, IMAGE))
+    first, second = (
+        make_objective(override(SHALLOW, style_weight=weight), shallow_vgg19, content, style)
+        for weight in (1e-3, 2e-3)
+    )
+    step = jax.jit(lambda objective, image: jax.grad(objective, has_aux=True)(image))
+    gradient, terms = step(first, image)
+    first(image)
+    compilations.clear()
+    other, other_terms = step(second, image)
+    second(image)
+    assert not compilations
+    np.testing.assert_allclose(other_terms["style"], 2 * terms["style"], rtol=1e-6)
+    closed_over, _ = jax.jit(jax.grad(second, has_aux=True))(image)
+    assert np.abs(other - gradient).max() > 0.01 * np.abs(gradient).max()
+    np.testing.assert_allclose(other, closed_over, rtol=0, atol=1e-5 * np.abs(other).max())
+
+
 def test_each_distance_is_zero_at_its_target(shallow_vgg19):
     """But for rounding: targets come from another compiled program."""
     content, style = jnp.asarray(CONTENT), jnp.asarray(STYLE)
@@ -189,9 +208,10 @@ def test_several_styles_are_averaged(shallow_vgg19, style_loss):
         return objective(jnp.asarray(IMAGE))[1]["style_raw"]
 
     alone, others = style_raw(style), style_raw(other)
-    np.testing.assert_allclose(style_raw([style, style]), alone, rtol=1e-5)
+    tolerance = 1e-5 if style_loss == "gram" else 5e-5  # a matrix root grows what is rounded
+    np.testing.assert_allclose(style_raw([style, style]), alone, rtol=tolerance)
     np.testing.assert_allclose(
-        style_raw([style, other], style_weights=[3.0, 0.0]), alone, rtol=1e-5
+        style_raw([style, other], style_weights=[3.0, 0.0]), alone, rtol=tolerance
     )
     thirds = style_raw([style, other], style_weights=[2.0, 1.0])
     # Roots of matrices of low rank make more of rounding.

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from nstjax.gatys.carry import resize_adam_state
 from nstjax.gatys.chunk import CHUNK, Records, evaluate_picture, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
-from nstjax.gatys.memory import Objective, Tiling
+from nstjax.gatys.memory import GetObjective, Tiling
 from nstjax.gatys.scipy_lbfgsb import run_scipy
 from nstjax.gatys.snapshot import Snapshots
 from nstjax.gatys.steps import Rates, State, first_state, rates_of, shapes_of_state
@@ -26,7 +26,7 @@ _CHUNK_SECONDS = 1.0
 
 def optimize(
     tiling: Tiling,
-    objective: Objective,
+    objective: GetObjective,
     start: Float[Array, "1 h w 3"] | State,
     *,
     steps: int,
@@ -123,7 +123,7 @@ def _add(recorder: Recorder, records: Records, count: int, before: float, per_st
 
 def _run_chunk(
     tiling: Tiling,
-    objective: Objective,
+    objective: GetObjective,
     rates: Rates,
     state: State,
     count: int,

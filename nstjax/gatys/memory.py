@@ -43,7 +43,7 @@ _LBFGS_PICTURES = 6
 _SCIPY_PICTURES = 26
 
 # Returns the structure of an objective, in the tiles that are in use, and its numbers.
-Objective = Callable[[], tuple[Structure, Inputs]]
+GetObjective = Callable[[], tuple[Structure, Inputs]]
 Result = TypeVar("Result")
 
 

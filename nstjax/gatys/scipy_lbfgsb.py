@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from nstjax.gatys.chunk import evaluate_picture
 from nstjax.gatys.history import Recorder, to_picture
-from nstjax.gatys.memory import Objective, Tiling
+from nstjax.gatys.memory import GetObjective, Tiling
 
 
 class _Stop(Exception):
@@ -28,7 +28,7 @@ class _Minimisation:
     def __init__(
         self,
         tiling: Tiling,
-        objective: Objective,
+        objective: GetObjective,
         start: Float[np.ndarray, "1 h w 3"],
         recorder: Recorder,
     ):
@@ -82,7 +82,7 @@ def _key(flat: np.ndarray) -> bytes:
 
 def run_scipy(
     tiling: Tiling,
-    objective: Objective,
+    objective: GetObjective,
     image: Float[Array, "1 h w 3"],
     steps: int,
     recorder: Recorder,
