@@ -35,7 +35,7 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(target))  # through a link, instead of replacing it
     # A killed process cannot tidy up after itself, so the next one does.
-    for left in target.parent.glob(f"{glob.escape(_temporary_prefix(target))}*"):
+    for left in target.parent.glob(f"{glob.escape(hidden_prefix(target))}*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
                 shutil.rmtree(left)
@@ -48,13 +48,21 @@ def replacing(target: Path) -> Iterator[Path]:
 def _beside(target: Path) -> Iterator[Path]:
     """Lends a path of the target's name in a temporary folder beside it."""
     # A folder, not a file: those are private to the user (0600) and would stay so.
-    prefix = _temporary_prefix(target)
+    prefix = hidden_prefix(target)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
         yield Path(folder) / target.name
 
 
-def _temporary_prefix(target: Path) -> str:
-    return f".{shortened(target.name, _NAMED_AFTER)}.nstjax-"  # what is swept is nobody else's
+def hidden_prefix(target: Path) -> str:
+    """Returns how the names of hidden files begin that this package keeps beside a file.
+
+    Args:
+        target: the file.
+
+    Returns:
+        A prefix that is nobody else's, of a length that fits wherever the file's name does.
+    """
+    return f".{shortened(target.name, _NAMED_AFTER)}.nstjax-"
 
 
 def shortened(name: str, most: int) -> str:

@@ -78,10 +78,9 @@ def run(options: argparse.Namespace) -> int:
     paint = _paint_pixels if recorded.recipe is not None else _paint_fast
     ended = paint(recorded, inputs, options, outputs)
     if ended.interrupted:
-        told = f"interrupted: {ended.interrupted}"
-        return fail("; ".join(filter(None, (told, ended.problem))), INTERRUPTED)
+        return fail(ended.message, INTERRUPTED)
     if ended.problem:
-        return fail(ended.problem, BAD_INPUT)
+        return fail(ended.message, BAD_INPUT)
     if not options.quiet:
         print(compare(recorded.path, path))
     return DONE

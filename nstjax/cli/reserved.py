@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nstjax.cli.outputs import is_taken, numbered
-from nstjax.files import shortened
+from nstjax.files import hidden_prefix
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def _hold(path: Path, name: Path, held: ExitStack) -> Path:
     for candidate in chain([path], numbered(name)):
         if is_taken(candidate):
             continue
-        file = candidate.with_name(f".{shortened(candidate.name, 80)}.nstjax-lock")
+        file = candidate.with_name(f"{hidden_prefix(candidate)}lock")
         lock = FileLock(file, timeout=0)
         try:
             lock.acquire()

@@ -53,6 +53,12 @@ class Ended(NamedTuple):
     interrupted: str = ""
     problem: str = ""
 
+    @property
+    def message(self) -> str:
+        """Both in one line for people; empty if the run ended well."""
+        interrupted = f"interrupted: {self.interrupted}" if self.interrupted else ""
+        return "; ".join(filter(None, (interrupted, self.problem)))
+
 
 def stylize_one(
     sources: Sources,

@@ -166,11 +166,10 @@ def _paint_each(
             fail(message)
             continue
         if ended.interrupted:
-            told = f"interrupted: {ended.interrupted}"
-            return fail("; ".join(filter(None, (told, ended.problem))), INTERRUPTED)
+            return fail(ended.message, INTERRUPTED)
         if ended.problem:
             failed.append(str(content))
-            fail(ended.problem)
+            fail(ended.message)
     if failed and several:
         names = ", ".join(dict.fromkeys(failed))
         fail(f"{total - len(failed)} of {total} pictures done; failed: {names}")
