@@ -117,7 +117,7 @@ def test_a_name_that_another_user_holds(folder, monkeypatch):
         if "starry.png" in lock.lock_file:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("nstjax.cli.reserved.FileLock.acquire", refuse)
+    monkeypatch.setattr("nstjax.cli.name_lock.FileLock.acquire", refuse)
     assert main(["stylize", "photo.jpg", "--style", "starry", "--size", "32", "--quiet"]) == 0
     assert Path("photo-starry-2.png").exists()
     assert not Path("photo-starry.png").exists()

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 import nstjax
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.cli import main
-from nstjax.cli.recorded import recipe_from
+from nstjax.cli.picture_record import recipe_from
 from nstjax.cli.replay import compare
 from nstjax.images import load_image, read_settings, save_image
 from nstjax.recipes import RECIPES

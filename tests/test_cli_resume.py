@@ -288,7 +288,9 @@ def test_a_picture_that_was_interrupted_is_not_finished(folder, capsys, monkeypa
 def test_a_report_of_a_resumed_run_says_so(folder, capsys, monkeypatch):
     """Its pictures are of later steps than the one that it went on from, its curves of all."""
     sheets = []
-    monkeypatch.setattr("nstjax.cli.written.save_report", lambda _path, **of: sheets.append(of))
+    monkeypatch.setattr(
+        "nstjax.cli.picture_files.save_report", lambda _path, **of: sheets.append(of)
+    )
     arguments = [*RUN, "--optimizer", "adam"]
     stopped_at_step_20(monkeypatch, *arguments)
     assert main(["stylize", *arguments, "--resume", "--quiet", "--report", "r.png"]) == 0

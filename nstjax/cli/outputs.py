@@ -60,7 +60,7 @@ def output_paths(
 
     Without `output` it goes into the current folder as PHOTO-PAINTING.png, with the names of all
     paintings. The name is numbered if it exists or belongs to a run that can be resumed. A run that
-    is resumed keeps its own name: see `nstjax.cli.finished.find_begun`.
+    is resumed keeps its own name: see `nstjax.cli.earlier_pictures.find_begun`.
 
     Args:
         output: a file, or a folder: one that exists, or a name that ends in a separator.
@@ -71,7 +71,7 @@ def output_paths(
 
     Returns:
         A path for each of `contents`. In a folder they are all different, and none is an input;
-        for a file that was named see `nstjax.cli.apart.check_apart`.
+        for a file that was named see `nstjax.cli.overwriting.refuse_overwriting`.
 
     Raises:
         NstjaxError: if a path cannot be written, or is one file for several pictures.

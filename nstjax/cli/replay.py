@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from nstjax.cli.apart import check_apart
 from nstjax.cli.exits import BAD_INPUT, DONE, INTERRUPTED, fail
 from nstjax.cli.outputs import Outputs, replay_path
-from nstjax.cli.recorded import (
+from nstjax.cli.overwriting import refuse_overwriting
+from nstjax.cli.picture_record import (
     FoundInput,
     Recorded,
     find_picture,
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     outputs = Outputs(picture=path, bits=bits)
     weights = [] if options.vgg_weights is None else [options.vgg_weights]
     read = [recorded.path, *(found.source for found in inputs.values()), *weights]
-    check_apart([outputs], read)
+    refuse_overwriting([outputs], read)
     paint = _paint_pixels if recorded.recipe is not None else _paint_fast
     ended = paint(recorded, inputs, options, outputs)
     if ended.interrupted:

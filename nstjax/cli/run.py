@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from nstjax.cli.interrupt import Interrupt, stop_on_interrupt
 from nstjax.cli.outputs import Outputs, resume_file, set_aside
-from nstjax.cli.written import save, summary, tiles_of, write_others
+from nstjax.cli.picture_files import save, summary, tiles_of, write_others
 from nstjax.errors import NstjaxError
 from nstjax.fast import Style, painted_shape, stylize_fast
 from nstjax.files import check_writable

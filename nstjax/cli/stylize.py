@@ -14,9 +14,9 @@ from nstjax.assets import (
     find_painting,
     sample_path,
 )
-from nstjax.cli.apart import check_apart
+from nstjax.cli.earlier_pictures import find_begun, find_finished
 from nstjax.cli.exits import BAD_INPUT, DONE, INTERRUPTED, fail, message_of
-from nstjax.cli.finished import find_begun, find_finished
+from nstjax.cli.name_lock import reserved
 from nstjax.cli.outputs import (
     Outputs,
     default_path,
@@ -26,7 +26,7 @@ from nstjax.cli.outputs import (
     per_picture,
     resume_file,
 )
-from nstjax.cli.reserved import reserved
+from nstjax.cli.overwriting import refuse_overwriting
 from nstjax.cli.run import Ended, paint_one, stylize_one
 from nstjax.cli.settings_options import add_settings, given_settings, print_recipes
 from nstjax.cli.style_image import load_style_image
@@ -139,7 +139,7 @@ def run(options: argparse.Namespace) -> int:
         other_inputs=inputs,
     )
     inputs += [*contents, *options.styles]
-    check_apart([_outputs_at(path, options, several) for path in paths], inputs)
+    refuse_overwriting([_outputs_at(path, options, several) for path in paths], inputs)
     paint = make_painter(options, several, inputs)
     return _paint_each(contents, paths, paint, failed, several)
 
@@ -224,7 +224,7 @@ def _pixel_route(
         name = default_path(options.output, content, options.styles) if may_be_numbered else None
         with reserved(path, name) as held:
             outputs = _outputs_at(held, options, several)
-            check_apart([*written, outputs], [*inputs, *finished])
+            refuse_overwriting([*written, outputs], [*inputs, *finished])
             written.append(outputs)
             return stylize_one(sources, recipe, weights, outputs, quiet=options.quiet)
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from nstjax.errors import NstjaxError
 from nstjax.fast.coco_zip import ARCHIVES, check_space, find_archive
 from nstjax.fast.sources import (
@@ -219,14 +221,12 @@ def _examples(
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _alone(file: Path) -> Iterator[None]:
     """Waits until no other process of this machine prepares the same dataset."""
+    lock = FileLock(file)
+    with contextlib.suppress(OSError, NotImplementedError):  # some file systems have no locks
+        lock.acquire()
     try:
-        import fcntl
-    except ImportError:  # Windows
         yield
-        return
-    with lock.open("w") as file:
-        with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    finally:
+        lock.release()

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from nstjax.gatys.carry import resize_adam_state
+from nstjax.gatys.carry_over import resize_adam_state
 from nstjax.gatys.chunk import CHUNK, Records, evaluate_picture, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
 from nstjax.gatys.memory import GetObjective, Tiling

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from nstjax.gatys.ahead import CompileAhead
+from nstjax.gatys.compile_ahead import CompileAhead
 from nstjax.gatys.history import Recorder, to_picture
 from nstjax.gatys.loop import optimize
 from nstjax.gatys.memory import Tiling

@@ -6,8 +6,8 @@ import pytest
 from commands import SHALLOW, expect_failure, picture
 
 from nstjax.cli import main
-from nstjax.cli.apart import check_apart
 from nstjax.cli.outputs import Outputs
+from nstjax.cli.overwriting import refuse_overwriting
 from nstjax.errors import NstjaxError
 
 EVERY_10 = Outputs(picture=Path("out.png"), save_every=10)
@@ -31,12 +31,12 @@ def stylize(*arguments: str) -> int:
 )
 def test_kept_pictures_replace_no_input(tmp_path, monkeypatch, name, refused):
     monkeypatch.chdir(tmp_path)
-    check_apart([Outputs(picture=Path("out.png"))], [name])
+    refuse_overwriting([Outputs(picture=Path("out.png"))], [name])
     if not refused:
-        check_apart([EVERY_10], [name])
+        refuse_overwriting([EVERY_10], [name])
         return
     with pytest.raises(NstjaxError, match=rf"--save-every.*{name} would overwrite an input"):
-        check_apart([EVERY_10], [name])
+        refuse_overwriting([EVERY_10], [name])
 
 
 def test_links_are_followed(tmp_path, monkeypatch):
@@ -45,7 +45,7 @@ def test_links_are_followed(tmp_path, monkeypatch):
     for name in ("out-step00010.png", "out.png", "h.jsonl"):
         Path(name).symlink_to("photo.jpg")
         with pytest.raises(NstjaxError, match=f"{name} would overwrite"):
-            check_apart(
+            refuse_overwriting(
                 [Outputs(picture=Path("out.png"), save_every=10, history=Path("h.jsonl"))],
                 ["photo.jpg"],
             )
@@ -66,8 +66,8 @@ def test_links_are_followed(tmp_path, monkeypatch):
 def test_runs_of_a_batch_replace_nothing_of_each_other(other):
     for runs in ([EVERY_10, other], [other, EVERY_10]):
         with pytest.raises(NstjaxError, match="would overwrite an input or another output"):
-            check_apart(runs, [])
-    check_apart([EVERY_10, Outputs(picture=Path("o.png"))], ["https://example.org/o.png"])
+            refuse_overwriting(runs, [])
+    refuse_overwriting([EVERY_10, Outputs(picture=Path("o.png"))], ["https://example.org/o.png"])
 
 
 def test_nothing_is_painted_if_anything_would_be_lost(folder, capsys):

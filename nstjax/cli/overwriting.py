@@ -10,7 +10,7 @@ from nstjax.cli.outputs import Outputs, resume_file
 from nstjax.errors import NstjaxError
 
 
-def check_apart(runs: Sequence[Outputs], inputs: Iterable[Path | str]) -> None:
+def refuse_overwriting(runs: Sequence[Outputs], inputs: Iterable[Path | str]) -> None:
     """Checks that runs overwrite neither what they read nor what they write.
 
     Args:

@@ -8,7 +8,7 @@ import optax
 import pytest
 from golden import inputs
 
-from nstjax.gatys.carry import cubic, interpolate, linear, resize_adam_state
+from nstjax.gatys.carry_over import cubic, interpolate, linear, resize_adam_state
 from nstjax.gatys.chunk import evaluate_picture
 from nstjax.gatys.history import Recorder
 from nstjax.gatys.loop import optimize

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from golden import inputs
 
-import nstjax.gatys.ahead
+import nstjax.gatys.compile_ahead
 from nstjax.gatys import stylize
-from nstjax.gatys.ahead import CompileAhead
 from nstjax.gatys.chunk import evaluate_picture, run_chunk
+from nstjax.gatys.compile_ahead import CompileAhead
 from nstjax.gatys.stages import Stage
 from nstjax.gatys.steps import first_state, rates_of
 from nstjax.objective import network_params, prepare
@@ -55,7 +55,7 @@ def test_targets_need_not_wait_for_the_steps(
 ):
     """Their programs are there while those of the steps still compile."""
     release = threading.Event()
-    monkeypatch.setattr(nstjax.gatys.ahead, "compile_steps", lambda *_: release.wait(60))
+    monkeypatch.setattr(nstjax.gatys.compile_ahead, "compile_steps", lambda *_: release.wait(60))
     params = network_params(shallow_recipe, shallow_vgg19)
     content, style = (jnp.asarray(inputs.picture(*size)) for size in ((23, 35), (25, 29)))
     with CompileAhead(shallow_recipe, "caffe", params) as compiling:
@@ -85,14 +85,14 @@ def test_a_failure_of_the_thread_is_none_of_the_run(shallow_recipe, shallow_vgg1
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(nstjax.gatys.ahead, "compile_steps", fail)
+    monkeypatch.setattr(nstjax.gatys.compile_ahead, "compile_steps", fail)
     result = stylize(CONTENT, STYLE, recipe=recipe, weights=shallow_vgg19)
     assert result.stopped == ""
     assert (result.image == expected).all()
 
 
 def test_a_run_that_ends_early_does_not_wait(shallow_recipe, shallow_vgg19, monkeypatch):
-    release, real, begun = threading.Event(), nstjax.gatys.ahead.compile_steps, []
+    release, real, begun = threading.Event(), nstjax.gatys.compile_ahead.compile_steps, []
 
     def slow(*arguments) -> None:
         begun.append(arguments)
@@ -101,7 +101,7 @@ def test_a_run_that_ends_early_does_not_wait(shallow_recipe, shallow_vgg19, monk
             begun.append("released")
         real(*arguments)
 
-    monkeypatch.setattr(nstjax.gatys.ahead, "compile_steps", slow)
+    monkeypatch.setattr(nstjax.gatys.compile_ahead, "compile_steps", slow)
     recipe = override(shallow_recipe, **TWO_SIZES)
     result = stylize(CONTENT, STYLE, recipe=recipe, weights=shallow_vgg19, callback=lambda _: True)
     assert result.stopped == "the callback asked for it"
