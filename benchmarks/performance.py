@@ -59,12 +59,15 @@ def sections(folder: Path, names: Iterable[str]) -> Iterator[str]:
     """The tables of some benchmarks, one for each machine that there are files of."""
     for name in names:
         results: dict[str, list[Result]] = {}
+        days: dict[str, set[str]] = {}
         for path in sorted(folder.glob(f"{name}*.json")):
             part = json.loads(path.read_text())
             own = [{**part.get("settings", {}), **result} for result in part["results"]]
             results.setdefault(about(part), []).extend(own)
+            days.setdefault(about(part), set()).add(part["date"])
         for note, own in results.items():
-            yield f"{MAKERS[name](own)}\n\n*{note}: `benchmarks/{name}.py`.*"
+            when = " to ".join(sorted({min(days[note]), max(days[note])}))
+            yield f"{MAKERS[name](own)}\n\n*{note}; {when}: `benchmarks/{name}.py`.*"
 
 
 def about(data: dict[str, Any]) -> str:
@@ -119,6 +122,11 @@ def by_work(result: Result) -> tuple[str, int]:
 def step(results: list[Result]) -> str:
     """Each configuration, and how the time grows with the picture."""
     rows = []
+    # Measured by each process; noise can only make it smaller.
+    peak = {
+        precision: max(r["peak_gflops"] for r in results if r["precision"] == precision)
+        for precision in {result["precision"] for result in results}
+    }
     for result in sorted(results, key=lambda result: (*kind(result), result["size"])):
         smaller = {r["size"]: r for r in results if kind(r) == kind(result)}.get(
             result["size"] // 2
@@ -132,7 +140,7 @@ def step(results: list[Result]) -> str:
                 f"× {result['median_s'] / smaller['median_s']:.2f}" if smaller else "",
                 f"{result['compile_s']:.1f} s",
                 f"{result['peak_mib']:.0f} MiB",
-                f"{result['share']:.2f}",
+                f"{result['gflop'] / result['median_s'] / peak[result['precision']]:.2f}",
             ]
         )
     growth = "time ÷ half"

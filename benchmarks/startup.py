@@ -36,7 +36,8 @@ nstjax.stylize(sys.argv[1], sys.argv[1], **how)
 # The same up to where it would begin to compute that.
 FIRST_STEP = FIRST_OBJECTIVE.replace(
     "import nstjax\n",
-    "import nstjax\nfrom nstjax.gatys import loop\nloop._run_chunk = lambda *_: os._exit(0)\n",
+    "import nstjax\nfrom nstjax.gatys import loop\n"
+    "assert loop._run_chunk\nloop._run_chunk = lambda *_: os._exit(0)\n",
 )
 # Programs and their arguments by what they do; PHOTO and OUT stand for files.
 COMMANDS = {

@@ -205,11 +205,11 @@ def test_http_error(server, cache):
 
 @pytest.mark.parametrize(("behaviour", "tries"), [("silent", 1), ("stall", 3)])
 def test_timeout(server, cache, monkeypatch, behaviour, tries):
-    monkeypatch.setattr("nstjax.assets.download.TIMEOUT_S", 0.3)
+    monkeypatch.setattr("nstjax.assets.download.TIMEOUT_S", 0.8)
     server.behaviour = behaviour
     began = time.monotonic()
-    assert f"cannot download {FILENAME} (no answer within 0.3 s)" in failure()
-    assert time.monotonic() - began < 4
+    assert f"cannot download {FILENAME} (no answer within 0.8 s)" in failure()
+    assert time.monotonic() - began < 10
     assert server.requests == tries
     assert os.listdir(cache) == []
 

@@ -20,6 +20,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import gallery  # noqa: E402  # pyright: ignore[reportMissingImports]
 import peers  # noqa: E402  # pyright: ignore[reportMissingImports]
+import performance  # noqa: E402  # pyright: ignore[reportMissingImports]
 from measuring import direct_gflop  # noqa: E402  # pyright: ignore[reportMissingImports]
 from quality import seam_energy, ssim  # noqa: E402  # pyright: ignore[reportMissingImports]
 
@@ -168,11 +169,13 @@ def test_performance(tmp_path):
         for side, times in {"nstjax": [1.0, 2.0, 3.0], "torch": [4.0, 4.0, 4.0]}.items()
     ]
     machine = {"cores": 2, "processor": "one", "device": "cpu"}
-    about = {"machine": machine, "versions": {"jax": "1", "flax": "2"}}
+    about = {"machine": machine, "versions": {"jax": "1", "flax": "2"}, "date": "2026-01-02"}
     (tmp_path / "peers.json").write_text(json.dumps({**about, "results": measured}))
     elsewhere = {**about, "machine": {**machine, "device": "GPU"}}
     faster = [{**peer, "work": "pixels-16"} for peer in measured]
     (tmp_path / "peers_gpu.json").write_text(json.dumps({**elsewhere, "results": faster}))
+    later = {**elsewhere, "date": "2026-01-05"}
+    (tmp_path / "peers_gpu_2.json").write_text(json.dumps({**later, "results": []}))
     gallery = [
         {"recipe": "keras", "photo": photo, "painting": "b.jpg", "size": 64, "seconds": seconds}
         | {"peak_gb": 1.25, "gram": 0.1, "wasserstein": 0.2, "content": 0.3, "SSIM": 0.4}
@@ -219,8 +222,9 @@ def test_performance(tmp_path):
     assert text.endswith("<!-- end of what is made -->\nrest\n")
     assert "old" not in text
     assert "| pixels-8 | 2 s | 4 s (torch) | **0.50** (0.25–0.75, 3 rounds) |" in text
-    assert "\n*2 cores, one; jax 1: `benchmarks/peers.py`.*" in text
-    assert "\n*GPU, 2 cores, one; jax 1: `benchmarks/peers.py`.*" in text
+    assert "\n*2 cores, one; jax 1; 2026-01-02: `benchmarks/peers.py`.*" in text
+    both = "2026-01-02 to 2026-01-05"
+    assert f"\n*GPU, 2 cores, one; jax 1; {both}: `benchmarks/peers.py`.*" in text
     assert text.count("| work | nstjax |") == 2
     assert "| `keras` | 15 s | 1.2 GB | 0.100 | 0.200 | 0.300 | 0.400 |" in text
     assert (
@@ -233,11 +237,17 @@ def test_performance(tmp_path):
     assert "| `a` | 2 | over 60 (50 to over 60) |" in text
     assert "| `b` | 1 | 9 |" in text
     assert "| a × b | 0.5 | 0.1000 | 0.1100 | 10.0% |" in text
-    assert "2 cores, one; jax 1; random weights: `benchmarks/strength.py`" in text
+    assert "2 cores, one; jax 1; random weights; 2026-01-02: `benchmarks/strength.py`" in text
     assert "| a × b, 64 | `keras` | adam | 3 | **1** |" in text
     assert "| a × b, 64 | `keras` | lbfgs | **2** | 1.5 |" in text
     assert "| a × b, 96 | `keras` | adam | **5** | **4** |" in text
     assert "Medians over 2 pairs at 64 pixels" in text
+
+
+@pytest.mark.parametrize("readme", performance.READMES, ids=lambda path: path.parent.name)
+def test_the_tables_are_those_of_the_files(readme):
+    text = readme.read_text("utf-8")
+    assert performance.filled(text, BENCHMARKS / "results") == text
 
 
 def test_ssim_by_hand(rng):

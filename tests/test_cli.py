@@ -16,6 +16,7 @@ from PIL import Image
 import nstjax.cli.run
 import nstjax.cli.stylize
 from nstjax.cli import main
+from nstjax.cli.main import COMMANDS
 from nstjax.cli.outputs import default_path
 from nstjax.images import read_settings
 
@@ -498,6 +499,20 @@ def test_recipe_list(capsys):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("nstjax 0.")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"usage: nstjax {command} " in capsys.readouterr().out
+
+
+def test_classify(folder, capsys, monkeypatch):
+    found = [("daisy", 0.75), ("bee", 0.125)]
+    monkeypatch.setattr("nstjax.cli.classify.load_weights", lambda name, **_: name)
+    monkeypatch.setattr("nstjax.cli.classify.classify", lambda *_: found)
+    assert main(["classify", "photo.jpg"]) == 0
+    assert capsys.readouterr().out.splitlines() == [" 75.00%  daisy", " 12.50%  bee"]
 
 
 def test_classify_needs_the_classifier(folder, capsys, weights_file):

@@ -328,13 +328,13 @@ def test_damaged_metadata_is_nobodys_business(tmp_path):
 
 
 def test_waiting_is_told(tmp_path):
-    with open_batches(numbered(tmp_path, 40, delays=np.full(40, 0.01))) as batches:
+    with open_batches(numbered(tmp_path, 40, delays=np.full(40, 0.05))) as batches:
         next(batches)
         waited = batches.waited
-        assert waited > 0.05  # five pictures, one after the other
-        time.sleep(0.3)
+        assert waited > 0.25  # five pictures, one after the other
+        time.sleep(1)
         next(batches)
-        assert batches.waited < waited + 0.03
+        assert batches.waited < waited + 0.2
 
 
 def test_threads_end(tmp_path):

@@ -137,7 +137,7 @@ def test_limit_of_time(url, page):
     start = time.monotonic()
     with pytest.raises(NstjaxError, match=r"took more than 0\.3 s"):
         fetch(f"{url}/{page}", max_seconds=0.3)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
 
 
 def test_nobody_there(url, monkeypatch):
