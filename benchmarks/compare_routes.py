@@ -1,6 +1,7 @@
 """The pixel route against networks trained on 100, 400 and all photographs.
 
 Usage: python benchmarks/compare_routes.py FOLDER PAINTING [--limits 100 400 0] [--train-steps 2000]
+       [--design subpixel]
 
 For one painting: the time to train, the time per picture, the content and style loss on
 photographs held out of training, and the pictures side by side in one sheet. All methods minimise
@@ -11,21 +12,23 @@ published comparison's way, where fewer photographs also mean fewer steps.
 """
 
 import argparse
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from measuring import save_json
-from style_objective import pixel_recipe
+from style_objective import held_out, objectives, pixel_recipe
 from tqdm import tqdm
 
 import nstjax
 from nstjax.fast import Style, TrainingProgress, get_training_recipe, load_style, paint_pixels
 from nstjax.fast.data import open_dataset
+from nstjax.fast.settings import DESIGNS
 from nstjax.fast.train import train
 from nstjax.report import contact_sheet
 from nstjax.vgg import Weights
@@ -46,12 +49,15 @@ def train_network(
     """Trains on so many photographs (0: all); returns the style, the method and its seconds."""
     spec = f"folder:{options.photographs}"
     dataset = open_dataset(spec, limit=limit or None, holdout=options.count)
-    changes = {"image_size": options.size, "batch_size": options.batch_size}
+    changes: dict[str, Any] = {"image_size": options.size, "batch_size": options.batch_size}
     if options.epochs:
         changes["epochs"] = options.epochs
     else:
         changes["steps"] = options.train_steps
-    recipe = nstjax.override(get_training_recipe(options.recipe), **changes)
+    recipe = get_training_recipe(options.recipe)
+    if options.design:
+        changes["architecture"] = dataclasses.replace(recipe.architecture, design=options.design)
+    recipe = nstjax.override(recipe, **changes)
     name = f"{options.painting.stem}-{len(dataset)}"
     with tqdm(desc=name, unit="step") as bar:
 
@@ -87,10 +93,7 @@ def compare(options: argparse.Namespace) -> tuple[list[Row], Style, list[np.ndar
     Returns what each gave, the last style, whose objective is everybody's, and the photographs.
     """
     weights = nstjax.load_weights(get_training_recipe(options.recipe).network)
-    spec = f"folder:{options.photographs}"
-    held_out = open_dataset(spec, holdout=options.count).held_out
-    assert held_out is not None
-    photographs = [held_out.picture(i, size=options.size) for i in range(options.count)]
+    photographs = held_out(options.photographs, options.count, options.size)
     rows, style = [], None
     with tempfile.TemporaryDirectory() as workdir:
         for limit in options.limits:
@@ -113,12 +116,9 @@ def losses(
     """The medians of a method's losses over the photographs."""
     recipe = pixel_recipe(style, size=options.size, steps=0)
     weights = nstjax.load_weights(recipe.network)
-    painting = nstjax.load_image(options.painting, size=recipe.style_size).pixels
-    terms = []
-    for photograph, picture in zip(photographs, row.pictures, strict=True):
-        objective = nstjax.make_objective(recipe, weights, photograph, painting)
-        terms.append({k: float(v) for k, v in objective(picture)[1].items()})
-    return {name: median(t[f"{name}_raw"] for t in terms) for name in ("content", "style")}
+    found = objectives(recipe, weights, options.painting, photographs)
+    terms = [of(picture)[1] for of, picture in zip(found, row.pictures, strict=True)]
+    return {name: median(float(t[f"{name}_raw"]) for t in terms) for name in ("content", "style")}
 
 
 def main() -> None:
@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("painting", metavar="PAINTING", type=Path)
     parser.add_argument("--limits", type=int, nargs="+", default=[100, 400, 0], help="0: all")
     parser.add_argument("--recipe", default="nstjax", help="of the training")
+    parser.add_argument("--design", choices=DESIGNS, help="default: the recipe's")
     parser.add_argument("--train-steps", type=int, default=2000)
     parser.add_argument("--epochs", type=float, help="in place of --train-steps")
     parser.add_argument("--batch-size", type=int, default=4)

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 from measuring import save_json
-from style_objective import pixel_recipe
+from style_objective import held_out, objectives, pixel_recipe
 from tqdm import tqdm
 
 import nstjax
@@ -85,12 +85,10 @@ def learn(design: str, dataset: Dataset, options: argparse.Namespace) -> dict[st
         )
         style = load_style(result.path)
     pixel = pixel_recipe(style, size=options.size, steps=1)
-    example = nstjax.load_image(painting.pixels, size=pixel.style_size).pixels
-    assert dataset.held_out is not None
+    photographs = held_out(options.photographs, options.count, options.size)
     rows = []
-    for number in range(options.count):
-        content = dataset.held_out.picture(number, size=options.size)
-        objective = nstjax.make_objective(pixel, weights, content, example)
+    found = objectives(pixel, weights, painting.pixels, photographs)
+    for objective, content in zip(found, photographs, strict=True):
         total, terms = objective(paint_pixels(style, content))
         rows.append({"total": float(total), **{name: float(terms[name]) for name in TERMS}})
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import processor, run_program, save_json, versions
+from measuring import pair_of, processor, run_program, save_json, versions
 from performance import gallery as table
 from PIL import Image
 from quality import DISTANCES, measure
@@ -129,9 +129,7 @@ def plan(options: argparse.Namespace) -> list[list[Work]]:
     """A row of pictures for each pair; raises an error before anything is painted."""
     rows = []
     for pair in options.pairs:
-        photo, colon, painting = pair.partition(":")
-        if not (colon and photo and painting):
-            raise NstjaxError(f"{pair} is no pair: give PHOTO:PAINTING")
+        photo, painting = pair_of(pair)
         files = Path(photo), Path(painting)
         rows.append([Work(files, recipe, options) for recipe in options.recipes])
     works = [work for row in rows for work in row]

@@ -110,6 +110,19 @@ def find_weights(network: str) -> Weights:
         return Weights(network, "caffe", params, top=False, sha256="random")
 
 
+def pair_of(text: str) -> tuple[str, str]:
+    """The photograph and the painting of PHOTO:PAINTING."""
+    photo, _, painting = text.partition(":")
+    if not (photo and painting):
+        raise NstjaxError(f"{text} is no pair: give PHOTO:PAINTING")
+    return photo, painting
+
+
+def in_8_bits(image: np.ndarray) -> np.ndarray:
+    """A picture as it is read again after it was saved."""
+    return np.round(255 * image) / np.float32(255)
+
+
 def smooth_pictures(count: int, height: int, width: int) -> np.ndarray:
     """Smooth pictures of seeded noise: how long work takes does not depend on what they show."""
     coarse = np.random.default_rng(0).random((count, 1, 8, 8, 3), np.float32)

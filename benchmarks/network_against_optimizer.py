@@ -19,12 +19,11 @@ import numpy as np
 from measuring import save_json
 from performance import STARTS
 from performance import network_against_optimizer as network_against_optimizer_table
-from style_objective import pixel_recipe
+from style_objective import held_out, objectives, pixel_recipe
 
 import nstjax
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.fast import load_style, paint_pixels
-from nstjax.fast.data import open_dataset
 
 
 def iterations(
@@ -52,9 +51,8 @@ def compare(name: str, options: argparse.Namespace, photographs: list, weights) 
         for init in options.inits
     }
     recipe = recipes[options.inits[0]]  # they differ in nothing but the start
-    small = nstjax.load_image(painting[0], size=recipe.style_size).pixels
-    for number, content in enumerate(photographs):
-        objective = nstjax.make_objective(recipe, weights, content, small)
+    found = objectives(recipe, weights, painting, photographs)
+    for number, (objective, content) in enumerate(zip(found, photographs, strict=True)):
         goal = float(objective(paint_pixels(style, content))[0])
         row = {"style": style.name, "photograph": number}
         row |= {
@@ -81,9 +79,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
 
-    held_out = open_dataset(f"folder:{options.photographs}", holdout=options.count).held_out
-    assert held_out is not None
-    photographs = [held_out.picture(i, size=options.size) for i in range(options.count)]
+    photographs = held_out(options.photographs, options.count, options.size)
     weights = nstjax.load_weights()
     rows = [row for name in options.styles for row in compare(name, options, photographs, weights)]
     settings = {name: getattr(options, name) for name in ("size", "steps", "count", "inits")}

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from measuring import find_weights, save_json
+from measuring import find_weights, pair_of, save_json
 from performance import optimizers as optimizers_table
 from tqdm import tqdm
 
@@ -71,14 +71,14 @@ def main() -> None:
 
 def style_of(pair: str) -> str:
     """The style that a pair's painting is named after."""
-    return Path(pair.partition(":")[2]).stem
+    return Path(pair_of(pair)[1]).stem
 
 
 def measure(
     pair: str, name: str, optimizer: str, weights: Weights, options: argparse.Namespace
 ) -> dict[str, Any]:
     """The least objective of a pair by number of evaluations."""
-    photo, _, painting = pair.partition(":")
+    photo, painting = pair_of(pair)
     recipe = nstjax.get_recipe(name)
     settings = dict(OPTIMIZERS[optimizer])
     if "learning_rate" in settings:  # a gradient's unit is 1 / white's

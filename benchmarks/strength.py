@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import find_weights, save_json
+from measuring import find_weights, in_8_bits, pair_of, save_json
 from performance import strength as strength_table
 from tqdm import tqdm
 
@@ -54,7 +54,7 @@ def measure(
     pair: str, options: argparse.Namespace, recipe: nstjax.Recipe, weights: Weights, bar: tqdm
 ) -> dict[str, Any]:
     """Paints a pair at each size; the distances by size."""
-    photo, _, painting = pair.partition(":")
+    photo, painting = pair_of(pair)
     distances = {}
     for size in options.sizes:
         sized = nstjax.override(recipe, size=size, schedule=str(size))
@@ -75,8 +75,7 @@ def distance(
         nstjax.load_image(path, size=recipe.size, upscale=True).pixels for path in pair
     )
     objective = nstjax.make_objective(recipe, weights, content, style)
-    saved = np.round(255 * image) / np.float32(255)
-    found = [objective(pixels)[1]["style_raw"] for pixels in (saved, content)]
+    found = [objective(pixels)[1]["style_raw"] for pixels in (in_8_bits(image), content)]
     return float(found[0] / found[1])
 
 

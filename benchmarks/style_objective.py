@@ -1,9 +1,36 @@
-"""What the benchmarks of trained styles share: the objective that a style was trained for."""
+"""What the benchmarks of trained styles share: what a style was trained for, and not trained on."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+import numpy as np
+
+import nstjax
 from nstjax.fast import Style
+from nstjax.fast.data import open_dataset
+from nstjax.objective import Objective
 from nstjax.settings import ObjectiveSettings, Recipe
+from nstjax.vgg import Weights
+
+
+def held_out(folder: str, count: int, size: int) -> list[np.ndarray]:
+    """The squares of photographs that `nstjax train` keeps out of a training on a folder."""
+    dataset = open_dataset(f"folder:{folder}", holdout=count).held_out
+    assert dataset is not None
+    return [dataset.picture(number, size=size) for number in range(count)]
+
+
+def objectives(
+    recipe: Recipe,
+    weights: Weights,
+    painting: str | Path | np.ndarray,
+    photographs: Iterable[np.ndarray],
+) -> Iterator[Objective]:
+    """The objective for each photograph, of a painting in the size of the training."""
+    example = nstjax.load_image(painting, size=recipe.style_size).pixels
+    for photograph in photographs:
+        yield nstjax.make_objective(recipe, weights, photograph, example)
 
 
 def pixel_recipe(style: Style, *, size: int, steps: int, init: str = "content") -> Recipe:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from measuring import save_json
+from measuring import in_8_bits, save_json
 from peers import answer, start, tutorial_work
 from tqdm import tqdm
 
@@ -70,7 +70,7 @@ def reach(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | str]
     objective = nstjax.make_objective(recipe, weights, *pictures)
 
     def reached(image: np.ndarray) -> bool:
-        total, _ = objective(np.round(255 * image) / np.float32(255))
+        total, _ = objective(in_8_bits(image))
         return float(total) <= options.target
 
     with tqdm(unit="evaluation", leave=False) as bar:

@@ -46,6 +46,17 @@ def run_benchmark(name, arguments, folder, **variables):
     return run.stdout.splitlines(), data
 
 
+# Those that no other test runs: they take minutes.
+LONG = ("compare_routes", "designs", "layers", "memory", "network_against_optimizer")
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_benchmarks_start(name):
+    command = [sys.executable, BENCHMARKS / f"{name}.py", "--help"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"usage: {name}.py" in run.stdout
+
+
 def test_startup(tmp_path):
     arguments = ["--commands", "version", "pixels, 512, 1 step", "--rounds", "1"]
     table, data = run_benchmark("startup.py", arguments, tmp_path)
