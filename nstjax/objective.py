@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nstjax.errors import NstjaxError
+from nstjax.images.modes import unit_range
 from nstjax.losses import content_loss, total_variation
-from nstjax.settings import ObjectiveSettings
+from nstjax.ops import Program
+from nstjax.settings import ObjectiveSettings, Recipe
 from nstjax.structure import Inputs, Structure, Targets, Terms, structure_of, weights_of
 from nstjax.targets import (
+    StylePixels,
     check_sizes,
     content_targets,
     positions_of,
@@ -34,7 +38,6 @@ from nstjax.vgg import (
 from nstjax.vgg.network import Params
 
 Pixels = Float[Array | np.ndarray, "n h w 3"]
-StylePixels = Float[Array | np.ndarray, "1 _ _ 3"]
 
 
 def evaluate(
@@ -55,7 +58,7 @@ def evaluate(
     return _weighted(inputs, terms), terms
 
 
-_evaluate_compiled = jax.jit(evaluate, static_argnums=0)
+_evaluate_compiled = Program(evaluate, static_argnames=("structure",))
 
 
 def evaluate_with_gradient(
@@ -191,10 +194,9 @@ def prepare(
     """
     structure = structure_of(recipe, preprocessing)
     check_sizes(recipe, content.shape[1:3], *(picture.shape[1:3] for picture in several(style)))
-    styles = [jnp.asarray(picture) for picture in several(style)]
     targets = Targets(
         content_targets(structure, params, jnp.asarray(content)),
-        style_targets(structure, params, styles, style_weights),
+        style_targets(structure, params, style, style_weights),
     )
     return structure, Inputs(params, targets, weights_of(recipe))
 
@@ -206,7 +208,8 @@ class Objective:
 
     It is a pytree, too: hand it to compiled functions as an argument. What they only refer to
     becomes part of the program, which takes twice the time to compile and as much memory again as
-    the network's parameters, more than a gigabyte for VGG19.
+    the network's parameters, more than a gigabyte for VGG19. It can be differentiated once, and in
+    reverse mode alone.
 
     Attributes:
         structure: what decides the compiled program.
@@ -235,7 +238,7 @@ class Objective:
 
 
 def make_objective(
-    recipe: ObjectiveSettings,
+    recipe: Recipe,
     weights: Weights,
     content: Pixels,
     style: StylePixels | Sequence[StylePixels],
@@ -256,10 +259,32 @@ def make_objective(
         The function.
 
     Raises:
-        NstjaxError: if a picture is too small for a layer, or the weights do not fit the pictures.
+        NstjaxError: if a picture is no such array or too small for a layer, the weights do not fit
+            the pictures, or the recipe is one for training.
     """
+    if not isinstance(recipe, Recipe):
+        raise NstjaxError(
+            f"{recipe.name} is a recipe for training: take one of the pixel route, nstjax.RECIPES"
+        )
+    _check_pixels(content, "the content image")
+    for picture in several(style):
+        _check_pixels(picture, "the style image", batch=False)
     params = network_params(recipe, weights)
     return Objective(*prepare(recipe, weights.preprocessing, params, content, style, style_weights))
+
+
+def _check_pixels(pixels: Any, name: str, *, batch: bool = True) -> None:
+    """Checks an array of the caller's, which would otherwise count for something else."""
+    array = np.asarray(pixels)
+    shape, dtype = array.shape, array.dtype
+    if len(shape) != 4 or shape[3] != 3 or not jnp.issubdtype(dtype, jnp.floating):
+        raise NstjaxError(
+            f"{name} is an array of shape {shape} of {dtype}: pass floats of shape (1, H, W, 3), "
+            "such as nstjax.load_image(path).pixels"
+        )
+    if shape[0] != 1 and not batch:
+        raise NstjaxError(f"{name} is a batch of {shape[0]}: pass a list of single pictures")
+    unit_range(array, name)
 
 
 def report_terms(raw: dict, weights: dict) -> dict:

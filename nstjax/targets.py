@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -13,9 +14,12 @@ from nstjax.losses.comparison import average
 from nstjax.ops import Program
 from nstjax.settings import ObjectiveSettings
 from nstjax.structure import Structure
-from nstjax.vgg import Summary, check_size, minimum_size, summarize_features
+from nstjax.vgg import Summary, check_size, summarize_features
+from nstjax.vgg.layers import activation_shape
 from nstjax.vgg.network import Params
 from nstjax.vgg.tiles import Summarize
+
+StylePixels = Float[Array | np.ndarray, "1 _ _ 3"]
 
 
 def summaries(
@@ -71,7 +75,7 @@ def content_targets(
 def style_targets(
     structure: Structure,
     params: Params,
-    style: Float[Array, "1 h w 3"] | Sequence[Float[Array, "1 _ _ 3"]],
+    style: StylePixels | Sequence[StylePixels],
     weights: Sequence[float | int] | None = None,
 ) -> dict[str, Any]:
     """Computes what the style loss compares with, for pictures of any size.
@@ -91,7 +95,8 @@ def style_targets(
     """
     styles = several(style)
     shares = np.asarray(style_shares(len(styles), weights), np.float32)
-    measures = [style_measures(structure, params, picture) for picture in styles]
+    # One after the other on the device: paintings may be large.
+    measures = [style_measures(structure, params, jnp.asarray(picture)) for picture in styles]
     return targets_of_measures(structure, measures, shares)
 
 
@@ -168,8 +173,8 @@ def several(style: Any) -> list[Any]:
 
 def positions_of(layer: str, image: Array) -> int:
     """Counts the positions of a layer's activations of a picture."""
-    scale = minimum_size(layer)
-    return (image.shape[1] // scale) * (image.shape[2] // scale)
+    rows, columns, _ = activation_shape(layer, *image.shape[1:3])
+    return rows * columns
 
 
 def check_sizes(

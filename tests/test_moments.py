@@ -50,6 +50,15 @@ def test_the_norm_is_flax_own(rng):
 
 
 @pytest.mark.usefixtures("_algorithm")
+def test_float32_stays_float32_where_float64_is_allowed(rng):
+    x = jnp.asarray(rng.random((2, 5, 6, 3), np.float32))
+    expected = channel_moments(x)
+    with jax.enable_x64(True):
+        found = channel_moments(x)
+    assert {moment.dtype for moment in found} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_gradients_have_the_dtypes_of_what_they_are_of(rng):
     """Of a float64 picture far from 0, with float32 parameters, against Flax's norm."""
     with jax.enable_x64(True):

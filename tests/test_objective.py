@@ -10,11 +10,13 @@ import pytest
 from golden import inputs
 
 from nstjax.errors import NstjaxError
+from nstjax.fast import get_training_recipe
 from nstjax.losses import TV_FORMS
 from nstjax.losses.comparison import Wasserstein2Form
 from nstjax.objective import (
     Inputs,
     Targets,
+    _check_pixels,
     evaluate,
     evaluate_with_gradient,
     make_objective,
@@ -240,6 +242,33 @@ def test_one_of_several_styles_is_too_small(shallow_vgg19):
     content, style = jnp.asarray(CONTENT), jnp.asarray(STYLE)
     with pytest.raises(NstjaxError, match="a style image of 9×1 pixels is too small"):
         make_objective(SHALLOW, shallow_vgg19, content, [style, style[:, :1, :9]])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "batch", "message"),
+    [
+        (STYLE[0], True, r"shape \(8, 10, 3\) of float32: pass floats of shape \(1, H, W, 3\)"),
+        (STYLE[..., :1], True, r"shape \(1, 8, 10, 1\)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), True, "of uint8: pass floats"),
+        (255 * STYLE, True, "scale them to 0..1"),
+        (STYLE * np.nan, True, "NaN"),
+        (np.concatenate([STYLE, STYLE]), False, "a batch of 2: pass a list of single pictures"),
+    ],
+)
+def test_arrays_that_are_no_pictures(pixels, batch, message):
+    with pytest.raises(NstjaxError, match=f"^the picture .*{message}"):
+        _check_pixels(pixels, "the picture", batch=batch)
+
+
+def test_arrays_that_are_pictures():
+    for pixels in (STYLE, STYLE.astype(np.float64), jnp.asarray(STYLE, jnp.bfloat16)):
+        _check_pixels(pixels, "the picture")
+
+
+def test_a_recipe_for_training_is_refused(shallow_vgg19):
+    with pytest.raises(NstjaxError, match="nstjax is a recipe for training"):
+        # Outside of the type checks that tests run with.
+        make_objective.__wrapped__(get_training_recipe("nstjax"), shallow_vgg19, CONTENT, STYLE)
 
 
 def test_unit_input_divides_the_content_by_the_square(shallow_vgg19):

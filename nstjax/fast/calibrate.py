@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nstjax.objective import evaluate
+from nstjax.ops import Program
 from nstjax.structure import Inputs, Structure, Targets, TermWeights
 from nstjax.targets import content_targets
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(Program, static_argnames=("structure",))
 def losses_of_photographs(
     structure: Structure, inputs: Inputs, batch: Float[Array, "n h w 3"]
 ) -> TermWeights:

@@ -1,6 +1,7 @@
 """How much memory a run on the pixel route takes, and how it goes on if there is too little."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from nstjax.memory import (
 )
 from nstjax.settings import Recipe
 from nstjax.structure import Inputs, Structure
-from nstjax.vgg.layers import CHANNELS, kernel_shapes, minimum_size
+from nstjax.vgg.layers import activation_shape, kernel_shapes, minimum_size
 from nstjax.vgg.memory import forward_bytes, gradient_bytes
 
 # Four of them, so that each takes clearly less than the one before: at 4096×3072 pixels an
@@ -189,8 +190,7 @@ def estimate_bytes(
     layers = tuple(name for name, _ in recipe.content_layers + recipe.style_layers)
     picture, style_picture = (_FLOAT * 3 * height * width for height, width in (content, style))
     activations = sum(
-        _FLOAT * CHANNELS[int(layer[len("block")]) - 1] * _positions(layer, *content)
-        for layer, _ in recipe.content_layers
+        _FLOAT * math.prod(activation_shape(layer, *content)) for layer, _ in recipe.content_layers
     )
     gradient = gradient_bytes(recipe.network, layers, *content, tile)
     style_layers = tuple(name for name, _ in recipe.style_layers)
@@ -226,8 +226,3 @@ def _kernel_bytes(network: str, layers: tuple[str, ...]) -> int:
         for name, shape in shapes.items()
         if minimum_size(name) <= deepest
     )
-
-
-def _positions(layer: str, height: int, width: int) -> int:
-    scale = minimum_size(layer)
-    return (height // scale) * (width // scale)

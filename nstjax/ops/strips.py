@@ -92,7 +92,7 @@ def sum_rows(
         new = jnp.arange(rows) >= repeated
         return total + strip(first, rows, new[None, :, None, None].astype(total.dtype))
 
-    return over_strips(height, rows, step, jnp.zeros(shape))
+    return over_strips(height, rows, step, jnp.zeros(shape, jnp.float32))
 
 
 def blank(shape: tuple[int, ...], x: Array) -> Array:

@@ -90,6 +90,30 @@ def minimum_size(layer: str) -> int:
     return 2 ** (block if layer.endswith("pool") else block - 1)
 
 
+def channels_of(layer: str) -> int:
+    """How many channels the activations of a layer have, none of the classifier's."""
+    return CHANNELS[int(layer[len("block")]) - 1]
+
+
+def activation_shape(layer: str, height: int, width: int) -> tuple[int, int, int]:
+    """The shape of a layer's activations of one picture.
+
+    Args:
+        layer: a name from `layer_names`, none of the classifier's.
+        height: of the picture, in pixels.
+        width: likewise.
+
+    Returns:
+        Rows, columns and channels.
+
+    Example:
+        >>> activation_shape("block2_conv1", 33, 64)
+        (16, 32, 128)
+    """
+    scale = minimum_size(layer)
+    return height // scale, width // scale, channels_of(layer)
+
+
 def kernel_shapes(network: str, *, top: bool = False) -> dict[str, tuple[int, ...]]:
     """The shape of every kernel by layer name, HWIO for convolutions, IO for dense layers.
 

@@ -1,6 +1,8 @@
 """How much memory it takes to summarise a network's activations."""
 
-from nstjax.vgg.layers import CHANNELS, minimum_size
+import math
+
+from nstjax.vgg.layers import activation_shape, minimum_size
 from nstjax.vgg.tiles import halo_of, parts_of, rows_of_part
 
 _FLOAT = 4
@@ -76,6 +78,4 @@ def forward_bytes(
 
 
 def _bytes(name: str, height: int, width: int) -> int:
-    scale = minimum_size(name)
-    channels = CHANNELS[int(name[len("block")]) - 1]
-    return _FLOAT * channels * (height // scale) * (width // scale)
+    return _FLOAT * math.prod(activation_shape(name, height, width))

@@ -14,9 +14,9 @@ from jaxtyping import Array, Bool, Float
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.ops import conv3x3, max_pool2x2, transform_frozen
 from nstjax.vgg.layers import (
-    CHANNELS,
     CLASSES,
     TOP_LAYERS,
+    channels_of,
     check_network,
     layer_names,
     minimum_size,
@@ -168,7 +168,7 @@ class VGG(nn.Module):
             return self._top_layer(name, x)
         if name.endswith("pool"):
             return POOLING[self.pooling](x)
-        channels = CHANNELS[int(name[len("block")]) - 1]
+        channels = channels_of(name)
         if name == "block1_conv1" and self.first_padding == "replicate":
             return _Conv(channels, self.dtype, "VALID", name=name)(_replicate_border(x, inside))
         return _Conv(channels, self.dtype, name=name)(x)
