@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from inspect import unwrap
 
 import jax
 import jax.numpy as jnp
@@ -268,7 +269,7 @@ def test_arrays_that_are_pictures():
 def test_a_recipe_for_training_is_refused(shallow_vgg19):
     with pytest.raises(NstjaxError, match="nstjax is a recipe for training"):
         # Outside of the type checks that tests run with.
-        make_objective.__wrapped__(get_training_recipe("nstjax"), shallow_vgg19, CONTENT, STYLE)
+        unwrap(make_objective)(get_training_recipe("nstjax"), shallow_vgg19, CONTENT, STYLE)
 
 
 def test_unit_input_divides_the_content_by_the_square(shallow_vgg19):

@@ -1,5 +1,20 @@
 """Pictures worked on a few rows at a time, so that megapixels need little memory.
 
+A tile depends on its own rows of the picture and on a halo of some rows above and below. What of
+these lies in the picture is its window; zeros stand for the rest:
+
+     picture     first tile   one between   last tile
+                      0
+    ┌────────┐        t
+    │        │        t            h
+    │        │        h            t
+    │        │                     t            h
+    │        │                     h            t
+    └────────┘                                  0
+                                                0
+
+    t: rows of the tile, h: of its halos, 0: zeros in place of either
+
 The gradient computes each tile again: of a tile, only its inputs are kept.
 """
 

@@ -78,40 +78,63 @@ def summarize_features(
     Raises:
         NstjaxError: if a name is unknown, or a picture is too small for a layer.
     """
+    vgg = partial(VGG, network=network, pooling=pooling, dtype=dtype, first_padding=first_padding)
+    job = _Job(summarize, vgg, params, targets, layers)
     x = preprocess(images, preprocessing)
     parts = parts_of(network, layers)
     found: dict[str, Summary] = {}
-    while parts:
-        own_rows = rows_of_part(parts[0], x.shape[1], rows)
-        names = parts.pop(0) if own_rows else [name for part in parts for name in part]
-        last = not own_rows or not parts
-        wanted = tuple(name for name in names if name in layers)
-        after = () if last else (names[-1],)
-        needed = tuple(dict.fromkeys((*wanted, *after)))
-        vgg = VGG(
-            network=network,
-            layers=needed,
-            pooling=pooling,
-            dtype=dtype,
-            first=names[0],
-            first_padding=first_padding,
-        )
-        if not own_rows:
-            features = cast(Features, vgg.apply({"params": params}, x))
-            return found | {n: summarize(n, features[n], targets.get(n)) for n in wanted}
-        tile = partial(_summarize_tile, summarize, vgg, wanted, after, own_rows)
-        own_params = {name: params[name] for name in names if name in params}
-        own_targets = {name: targets[name] for name in wanted if name in targets}
-        (whole, pictures), sums = map_tiles(
-            tile, own_rows, halo_of(names), x, own_targets, own_params
-        )
-        for name in wanted:
-            height = x.shape[1] // _scale(names[0], name)
-            picture = jax.tree.map(lambda y, height=height: y[:, :height], pictures[name])
-            found[name] = Summary(picture, sums[name])
-        if not last:
-            x = whole[names[-1]][:, : x.shape[1] // _scale(names[0], names[-1])]
+    for number, names in enumerate(parts):
+        own_rows = rows_of_part(names, x.shape[1], rows)
+        if not own_rows:  # nor would a later part, whose input has fewer rows, be cut
+            return found | _summarize_whole(job, [n for part in parts[number:] for n in part], x)
+        summaries, x = _summarize_by_tiles(job, names, own_rows, x, last=names is parts[-1])
+        found |= summaries
     return found
+
+
+class _Job(NamedTuple):
+    """What is the same for all parts: `vgg` makes the network, given `first` and `layers`."""
+
+    summarize: Summarize
+    vgg: Callable[..., VGG]
+    params: Params
+    targets: Mapping[str, Array]
+    layers: tuple[str, ...]
+
+    def wanted(self, names: list[str]) -> tuple[str, ...]:
+        """Those of a part's layers whose activations are summarised."""
+        return tuple(name for name in names if name in self.layers)
+
+
+def _summarize_whole(job: _Job, names: list[str], x: Array) -> dict[str, Summary]:
+    """The summaries of a part's layers, all rows at once; `x` is the part's input."""
+    wanted = job.wanted(names)
+    vgg = job.vgg(first=names[0], layers=wanted)
+    features = cast(Features, vgg.apply({"params": job.params}, x))
+    return {name: job.summarize(name, features[name], job.targets.get(name)) for name in wanted}
+
+
+def _summarize_by_tiles(
+    job: _Job, names: list[str], rows: int, x: Array, *, last: bool
+) -> tuple[dict[str, Summary], Array]:
+    """The summaries of a part's layers, and the next part's input, where this is not the last."""
+    wanted = job.wanted(names)
+    after = () if last else (names[-1],)
+    vgg = job.vgg(first=names[0], layers=tuple(dict.fromkeys((*wanted, *after))))
+    tile = partial(_summarize_tile, job.summarize, vgg, wanted, after, rows)
+    params = {name: job.params[name] for name in names if name in job.params}
+    targets = {name: job.targets[name] for name in wanted if name in job.targets}
+    (passed_on, pictures), sums = map_tiles(tile, rows, halo_of(names), x, targets, params)
+
+    def without_rest(name: str, picture: Array) -> Array:
+        # All tiles have as many rows, together perhaps more than there are.
+        return picture[:, : x.shape[1] // _scale(names[0], name)]
+
+    found = {
+        name: Summary(jax.tree.map(partial(without_rest, name), pictures[name]), sums[name])
+        for name in wanted
+    }
+    return found, x if last else without_rest(names[-1], passed_on[names[-1]])
 
 
 def _summarize_tile(
