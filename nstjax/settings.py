@@ -278,7 +278,8 @@ def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
 
     A size that is asked for is met exactly, so `size` lets the picture be enlarged unless
     `upscale=False` says otherwise; a recipe's own size never enlarges. `schedule` and `min_size`
-    replace each other, and a recipe's own `min_size` gives way to a smaller `size`.
+    replace each other, and a recipe's own `min_size` gives way to a smaller `size`. A training's
+    `steps` replace its recipe's `epochs`, which would count instead.
 
     Args:
         recipe: where the other settings come from.
@@ -315,6 +316,8 @@ def override(recipe: AnyRecipe, **settings: Any) -> AnyRecipe:
             smallest = min(sizes) * changed.size / sizes[-1]
             changed.check_large_enough("a size of the schedule", smallest, "sizes of")
         return changed
+    if "epochs" in names and "steps" in settings:
+        settings = {"epochs": None} | settings
     return dataclasses.replace(recipe, **settings)
 
 

@@ -300,7 +300,12 @@ def test_resolving():
     resolved = resolve(recipe, 402)
     assert resolved.steps == 2 * 100
     assert resolve(override(recipe, epochs=0.001), 402).steps == 1
-    assert resolve(override(recipe, epochs=None, steps=7), 402).steps == 7
+    assert resolved.epochs == 2  # for the run's record
+    assert resolve(resolved, 402) == resolved
+    # Steps that are asked for count, and a change of other settings leaves the epochs alone.
+    assert resolve(override(recipe, steps=7), 402).steps == 7
+    assert resolve(override(recipe, seed=1), 402).steps == 2 * 100
+    assert resolve(override(recipe, steps=7, epochs=1.0), 402).steps == 100
     expected = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     assert resolved.precision == expected
     assert resolve(override(recipe, precision="bfloat16"), 402).precision == "bfloat16"

@@ -145,8 +145,6 @@ def recipe_from(options: argparse.Namespace) -> TrainingRecipe:
     given = given_settings(options, TrainingRecipe)
     if "steps" in given and "epochs" in given:
         raise NstjaxError("--steps and --epochs both say how long to train: give one of them")
-    if "steps" in given:
-        given["epochs"] = None  # which would count instead
     architecture = given_settings(options, Architecture)
     if architecture:
         given["architecture"] = dataclasses.replace(recipe.architecture, **architecture)

@@ -178,7 +178,8 @@ def resolve(recipe: TrainingRecipe, photographs: int) -> TrainingRecipe:
     precision = recipe.precision
     if precision == "auto":
         precision = auto_precision()
-    return override(recipe, steps=steps, precision=precision)
+    # The epochs stay in the run's record: they say where its steps come from.
+    return override(recipe, steps=steps, epochs=recipe.epochs, precision=precision)
 
 
 def run_config(
