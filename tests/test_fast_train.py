@@ -3,6 +3,7 @@
 import collections
 import importlib
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +132,27 @@ def test_neither_epochs_nor_runs_nor_pictures_compile_again(
     assert len(compilations) == 0
     assert first.image.shape == second.image.shape
     assert (first.image != second.image).any()
+
+
+def test_the_loss_network_is_held_once(tmp_path, photographs, monkeypatch):
+    """It is most of what a training holds besides the steps' own arrays."""
+    made, alive = [], []
+
+    def objective_of(*arguments):
+        structure, inputs = objective(*arguments)
+        made.extend(weakref.ref(array) for array in jax.tree.leaves(inputs.params))
+        return structure, inputs
+
+    objective = train_module.objective_of
+    monkeypatch.setattr(train_module, "objective_of", objective_of)
+    run(
+        tmp_path,
+        photographs,
+        steps=1,
+        callback=lambda progress: alive.extend(array() for array in made),
+    )
+    assert alive
+    assert all(array is None for array in alive)
 
 
 @pytest.mark.parametrize("at", [6, 2 * EVERY, STEPS])

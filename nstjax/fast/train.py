@@ -118,6 +118,8 @@ def train(
         if recipe.weighting == "relative":
             losses = losses or measure_losses(recipe, structure, inputs, dataset)
             inputs = inputs._replace(weights=_relative(inputs.weights, losses))
+        # Under the same name, so that the first copy goes: the loss network is hundreds of MB.
+        inputs = replicate(inputs)
         files = Files(
             checkpoints,
             MetricsLog(folder / "metrics.jsonl", int(state.step), warn=warn),
@@ -134,7 +136,7 @@ def train(
             callback=callback,
             checkpoint_every=checkpoint_every,
         )
-        ended, stopped = run.train(make_parallel_step(recipe, structure), replicate(inputs))
+        ended, stopped = run.train(make_parallel_step(recipe, structure), inputs)
     return TrainingResult(files.style, run.step, run.metrics, stopped, ended)
 
 
