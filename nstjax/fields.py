@@ -78,6 +78,26 @@ def check_settings(settings: Any) -> None:
             object.__setattr__(settings, field_.name, checked)
 
 
+def check_count(name: str, value: Any, *, least: int) -> None:
+    """Checks a whole number that is no field of a dataclass, as arguments of functions are.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        least: the least accepted value.
+
+    Raises:
+        NstjaxError: if it is no whole number, or smaller.
+
+    Example:
+        >>> check_count("checkpoint_every", 500, least=1)
+    """
+    words = name.replace("_", " ")
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise NstjaxError(f"{words} is {value!r}: it must be a whole number")
+    _check_bounds(words, value, {"at least": least})
+
+
 def _checked(declared: dataclasses.Field, given: Any) -> Any:
     value: Any = given
     words = declared.name.replace("_", " ")

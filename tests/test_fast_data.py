@@ -122,8 +122,8 @@ def test_picture(photos):
         ("tfds:", {}, r"unknown dataset 'tfds:' \(accepted: coco/2014, coco/2017, tfds:NAME"),
         ("", {}, r"unknown dataset ''"),
         ("{0}", {}, r"unknown dataset '.*photos0': for the folder give 'folder:.*photos0'"),
-        ("folder:{0}", {"limit": 0}, r"limit is 0: give 1 or more"),
-        ("folder:{0}", {"holdout": -1}, r"holdout is -1: give 0 or more"),
+        ("folder:{0}", {"limit": 0}, r"limit is 0: it must be at least 1"),
+        ("folder:{0}", {"holdout": -1}, r"holdout is -1: it must be at least 0"),
         ("folder:{0}", {"holdout": 30}, r"has 30 pictures, of which 30 are to be held out"),
     ],
 )

@@ -32,6 +32,7 @@ from nstjax.fast.recipes import get_training_recipe
 from nstjax.fast.sources import Record
 from nstjax.fast.stylize import load_style, paint_pixels, stylize_fast
 from nstjax.fast.train import TrainingResult, resolve, run_config
+from nstjax.images import load_image, save_image
 from nstjax.settings import override
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -300,6 +301,33 @@ def test_what_does_not_fit_together(tmp_path, photographs):
     with pytest.raises(NstjaxError, match=r"too small"):
         run(tmp_path / "runs", photographs, style=speck)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"checkpoint_every": 0}, "checkpoint every is 0: it must be at least 1"),
+        ({"checkpoint_every": True}, "checkpoint every is True: it must be a whole number"),
+        ({"keep": -1}, "keep is -1: it must be at least 1"),
+        ({"name": "a/b"}, "style 'a/b' makes no name of a folder"),
+        ({"name": ""}, "style '' makes no name of a folder"),
+        ({"style": "none.jpg"}, r"none\.jpg"),
+    ],
+)
+def test_arguments_that_make_no_sense(tmp_path, photographs, options, message):
+    with pytest.raises(NstjaxError, match=message):
+        run(tmp_path / "runs", photographs, **options)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_style_image_is_whatever_can_be_loaded(tmp_path, photographs):
+    path = tmp_path / "mine.png"
+    save_image(path, STYLE.pixels)
+    assert run(tmp_path, photographs, steps=1, style=path).step == 1
+    found = newest(tmp_path).config["style_image"]
+    # As if the caller had loaded it.
+    result = run(tmp_path, photographs, steps=2, style=load_image(path))
+    assert (result.step, newest(tmp_path).config["style_image"]) == (2, found)
 
 
 def test_a_folder_that_cannot_be_written_does_not_end_it(tmp_path, photographs):

@@ -88,15 +88,16 @@ def run(
     *,
     steps: int = STEPS,
     recipe: TrainingRecipe = RECIPE,
-    style: Picture = STYLE,
+    style: Any = STYLE,
+    name: str = "mine",
     **options: Any,
 ) -> TrainingResult:
-    """Trains the style `mine`, by default without a word of warning."""
+    """Trains a style, by default without a word of warning."""
     if isinstance(photographs, Path):
         photographs = open_dataset(f"folder:{photographs}")
     with _shared_programs():
         return train(
-            "mine",
+            name,
             style,
             photographs,
             recipe=override(recipe, steps=steps),

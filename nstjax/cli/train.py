@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import re
 from pathlib import Path
 
 import jax
@@ -25,8 +24,11 @@ from nstjax.fast import (
     load_style,
     open_dataset,
 )
+from nstjax.fast.data import check_selection
 from nstjax.fast.network import Params
 from nstjax.fast.parallel import connect
+from nstjax.fast.train import check_run
+from nstjax.fields import check_count
 from nstjax.files import check_writable
 from nstjax.images import Picture
 from nstjax.settings import override
@@ -35,7 +37,6 @@ from nstjax.vgg import load_weights
 _AUTO = "auto"
 _HELD_OUT = 20  # photographs, for samples and benchmarks
 _HELD_OUT_SHARE = 10  # of as many, one may be held out
-_NAME = re.compile(r"\w([\w .-]{0,98}\w)?")  # what any file system takes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,21 +159,14 @@ def _check(options: argparse.Namespace) -> None:
             f"no style is named: add --style NAME, one of {', '.join(PAINTINGS)}, or any other "
             "with --style-image PAINTING"
         )
-    if not _NAME.fullmatch(options.style):
-        raise NstjaxError(
-            f"style {options.style!r} makes no name of a folder: use up to 100 letters, digits, "
-            "spaces, dots, - and _, and name the picture with --style-image"
-        )
+    check_run(options.style, options.checkpoint_every, options.keep)
+    check_selection(options.limit, holdout=0)
+    check_count("sample_every", options.sample_every, least=0)
     if options.style_image is None and options.style not in PAINTINGS:
         raise NstjaxError(
             f"{unknown_choice('style', options.style, PAINTINGS)}, or any other name with "
             "--style-image PAINTING"
         )
-    for name, least in (("checkpoint_every", 1), ("keep", 1), ("limit", 1), ("sample_every", 0)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            option = f"--{name.replace('_', '-')}"
-            raise NstjaxError(f"{option} is {value}: it must be at least {least}")
 
 
 def _connect(options: argparse.Namespace) -> None:

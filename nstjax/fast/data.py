@@ -23,6 +23,7 @@ from nstjax.fast.coco import open_coco
 from nstjax.fast.coco_zip import ARCHIVES
 from nstjax.fast.settings import CROPS
 from nstjax.fast.sources import Folder, Record, Source, Subset, open_prepared
+from nstjax.fields import check_count
 from nstjax.images import decode_square
 
 # What a spec may be, as messages say it.
@@ -88,7 +89,7 @@ class Dataset:
         Raises:
             NstjaxError: a number is out of range, or no picture would be left.
         """
-        _check_counts(limit, holdout)
+        check_selection(limit, holdout)
         if len(self) <= holdout:
             raise NstjaxError(
                 f"{self.name} has {len(self)} pictures, of which {holdout} are to be held out: "
@@ -133,15 +134,24 @@ def open_dataset(
     Example:
         >>> open_dataset("folder:photos", limit=400, holdout=4)  # doctest: +SKIP
     """
-    _check_counts(limit, holdout)  # before a download of hours
+    check_selection(limit, holdout)  # before a download of hours
     source = _open_source(spec, _path(data_dir), _path(manual_dir), progress)
     return Dataset(spec, source).select(limit=limit, seed=seed, holdout=holdout)
 
 
-def _check_counts(limit: int | None, holdout: int) -> None:
-    for what, count, least in (("limit", limit, 1), ("holdout", holdout, 0)):
-        if count is not None and count < least:
-            raise NstjaxError(f"{what} is {count}: give {least} or more")
+def check_selection(limit: int | None, holdout: int) -> None:
+    """Checks what `Dataset.select` takes, before there are pictures.
+
+    Args:
+        limit: as there.
+        holdout: likewise.
+
+    Raises:
+        NstjaxError: a number is out of range.
+    """
+    if limit is not None:
+        check_count("limit", limit, least=1)
+    check_count("holdout", holdout, least=0)
 
 
 def _open_source(

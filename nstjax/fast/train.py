@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,8 @@ from nstjax.fast.network import Params, auto_precision
 from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.trainer import State, init_state
-from nstjax.images import Picture, fit_size, resize_image, short_name
+from nstjax.fields import check_count
+from nstjax.images import Picture, fit_size, load_image, resize_image, short_name
 from nstjax.objective import network_params
 from nstjax.settings import override
 from nstjax.structure import Inputs, Structure, Targets, TermWeights, structure_of, weights_of
@@ -34,6 +36,7 @@ from nstjax.vgg import Weights
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 _CALIBRATION_BATCH, _CALIBRATION_BATCHES = 4, 4
+_NAME = re.compile(r"\w([\w .-]{0,98}\w)?")  # what any file system takes
 _ALWAYS_ALLOWED = ("steps", "epochs", "precision")  # changes of these cannot spoil a run
 
 
@@ -59,7 +62,7 @@ class TrainingResult:
 
 def train(
     name: str,
-    style: Picture,
+    style: Any,
     dataset: Dataset,
     *,
     recipe: TrainingRecipe,
@@ -79,8 +82,8 @@ def train(
     make the same call; the first one writes.
 
     Args:
-        name: of the style.
-        style: the style image.
+        name: of the style, and of its folder.
+        style: the style image: a path, an http(s) URL, a Pillow image, an array, or a `Picture`.
         dataset: the photographs.
         recipe: the settings.
         weights: of the loss network.
@@ -99,9 +102,12 @@ def train(
         raises an error and the others return.
 
     Raises:
-        NstjaxError: if the settings cannot be used with these pictures, weights or devices, or
-            differ from those of the run that is resumed, or if the data fail.
+        NstjaxError: if an argument is out of range, the style image cannot be read, the settings
+            cannot be used with these pictures, weights or devices, or differ from those of the run
+            that is resumed, or if the data fail.
     """
+    check_run(name, checkpoint_every, keep)
+    style = style if isinstance(style, Picture) else load_image(style)
     recipe = resolve(recipe, len(dataset))
     check_batch_size(recipe.batch_size)
     style_pixels = _style_at(recipe, style.pixels)
@@ -138,6 +144,26 @@ def train(
         )
         ended, stopped = run.train(make_parallel_step(recipe, structure), inputs)
     return TrainingResult(files.style, run.step, run.metrics, stopped, ended)
+
+
+def check_run(name: str, checkpoint_every: int, keep: int) -> None:
+    """Checks what `train` takes, before there are pictures and weights.
+
+    Args:
+        name: as there.
+        checkpoint_every: likewise.
+        keep: likewise.
+
+    Raises:
+        NstjaxError: if one of them is out of range.
+    """
+    if not _NAME.fullmatch(name):
+        raise NstjaxError(
+            f"style {name!r} makes no name of a folder: use up to 100 letters, digits, spaces, "
+            "dots, - and _, and give the picture apart from it, as --style-image"
+        )
+    check_count("checkpoint_every", checkpoint_every, least=1)
+    check_count("keep", keep, least=1)
 
 
 def _earlier_losses(
