@@ -253,6 +253,7 @@ def test_steps_count_where_they_are_given():
         (["--tv-weight", "-1"], ["tv weight is -1"]),
         (["--learning-rate", "nan"], ["learning rate is nan"]),
         (["--width", "100"], ["width is 100"]),
+        (["--tile", "auto"], ["tile is auto", "off, or an even number"]),
         (["--upsampling", "nearst"], ["did you mean 'nearest'"]),
         (["--recipe", "jonson"], ["did you mean 'johnson'"]),
         (["--checkpoint-every", "0"], ["checkpoint every is 0", "at least 1"]),

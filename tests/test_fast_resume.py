@@ -210,6 +210,23 @@ def test_another_network_is_no_setting_to_allow(begun, photographs):
         run(begun, photographs, recipe=wider, allow_change=["architecture.width"], init=None)
 
 
+@pytest.mark.parametrize(
+    ("changes", "allow"),
+    [
+        ({"tile": 16}, []),  # the way out of a shortage of memory: nothing need be allowed
+        ({"learning_rate": 1e-4, "content_weight": 2.0}, ["learning-rate", "content-weight"]),
+    ],
+)
+def test_changes_that_losses_do_not_depend_on(begun, photographs, monkeypatch, changes, allow):
+    losses = newest(begun).config["losses"]
+    monkeypatch.setitem(run.__globals__["train"].__globals__, "measure_losses", pytest.fail)
+    recipe = override(RECIPE, **changes)
+    assert run(begun, photographs, steps=9, recipe=recipe, allow_change=allow).step == 9
+    config = newest(begun).config
+    assert config["losses"] == losses
+    assert {name: config[name] for name in changes} == changes
+
+
 def test_losses_of_photographs_are_measured_once(begun, whole, photographs, monkeypatch):
     losses = newest(begun).config["losses"]
     assert losses["terms"]["content"] == losses["terms"]["style"] == 1

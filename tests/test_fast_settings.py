@@ -374,6 +374,17 @@ def test_numbers_out_of_range(setting, value):
         override(DEFAULT, **{setting: value})
 
 
+def test_rows_at_a_time_are_given_or_off():
+    assert DEFAULT.tile is None
+    assert (override(DEFAULT, tile="64").tile, override(DEFAULT, tile="off").tile) == (64, None)
+    with pytest.raises(NstjaxError, match=r"tile is auto, .*: it must be off, or an even number"):
+        override(DEFAULT, tile="auto")
+    with pytest.raises(NstjaxError, match="tile is 15"):
+        override(DEFAULT, tile=15)
+    [offered] = [field for field in offered_fields(TrainingRecipe) if field.name == "tile"]
+    assert "auto" not in offered.metadata["help"]
+
+
 def test_settings_may_be_left_out():
     recipe = override(DEFAULT, epochs=0.5, clip_norm=1.0)
     assert override(recipe, epochs=None, clip_norm=None) == DEFAULT

@@ -1,9 +1,11 @@
 """The settings of the feed-forward route: of a network, and of its training."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from nstjax.errors import NstjaxError
 from nstjax.fields import check_settings, setting
+from nstjax.memory import parse_tile
 from nstjax.settings import PRECISIONS, ObjectiveSettings
 from nstjax.vgg import MEAN_COLOUR
 
@@ -45,6 +47,15 @@ class Architecture:
                 f"upsampling {self.upsampling!r} is for design 'johnson', not {self.design!r}: "
                 "set one of the two otherwise"
             )
+
+
+def _fixed_tile(tile: Any) -> str | int | None:
+    """Reads a tile but `"auto"`, which goes by estimates of memory: trainings have none."""
+    if tile == "auto":
+        raise NstjaxError(
+            "tile is auto, which trainings do not know: it must be off, or an even number of rows"
+        )
+    return parse_tile(tile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,5 +105,11 @@ class TrainingRecipe(ObjectiveSettings):
         "auto",
         help="what the networks compute in; auto: bfloat16 on GPU and TPU, float32 on the CPU",
         choices=("auto", *PRECISIONS),
+    )
+    tile: str | int | None = setting(
+        None,
+        help="off, or an even number of rows that the loss network computes at a time: less "
+        "memory, the same training but for rounding (default: off)",
+        check=_fixed_tile,
     )
     seed: int = setting(0, help="seed of parameters and data", least=0, most=2**32 - 1)

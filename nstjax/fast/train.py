@@ -37,7 +37,12 @@ from nstjax.vgg import Weights
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 _CALIBRATION_BATCH, _CALIBRATION_BATCHES = 4, 4
 _NAME = re.compile(r"\w([\w .-]{0,98}\w)?")  # what any file system takes
-_ALWAYS_ALLOWED = ("steps", "epochs", "precision")  # changes of these cannot spoil a run
+_ALWAYS_ALLOWED = ("steps", "epochs", "precision", "tile")  # changes of these cannot spoil a run
+# Changes of these do not change what is measured of photographs: it comes before all weights.
+_NOT_MEASURED = (
+    *("content_weight", "style_weight", "tv_weight", "architecture", "batch_size"),
+    *("learning_rate", "warmup_steps", "decay", "clip_norm", "average"),
+)
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,8 @@ def _earlier_losses(
     losses = before.pop("losses")
     refuse_changes(before, config, [*_ALWAYS_ALLOWED, *allow_change])
     # They hold for its style image, its layers and its photographs.
-    return None if changed_settings(before, config, _ALWAYS_ALLOWED) else losses
+    others = changed_settings(before, config, [*_ALWAYS_ALLOWED, *_NOT_MEASURED])
+    return None if others else losses
 
 
 def _newest_state(
