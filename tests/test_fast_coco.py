@@ -20,6 +20,7 @@ from nstjax.errors import NstjaxError
 from nstjax.fast import coco, coco_zip
 from nstjax.fast.coco_zip import ARCHIVES, Archive
 from nstjax.fast.data import Batches, Dataset, open_dataset
+from nstjax.fast.sources import identity_of
 
 COUNT = 12
 
@@ -398,6 +399,12 @@ def test_reads_official_coco(tmp_path):
 )
 def test_any_prepared_dataset(official, spec, count):
     assert len(opened(official, spec)) == count
+
+
+def test_prepared_datasets_are_known_by_name_and_split(official):
+    specs = ["tfds:coco/2014", "tfds:coco/2014:1.1.0:train", "tfds:coco/2014:train[:5]"]
+    found = [identity_of(opened(official, spec, limit=5).source) for spec in specs]
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Training that is stopped, killed, damaged or changed, and goes on."""
 
+import importlib
 import json
 import shutil
 import time
@@ -19,14 +20,21 @@ from training import (
     run,
     save_photographs,
     saved_steps,
+    shallow_weights,
     start,
 )
 
 from nstjax.errors import NstjaxError
+from nstjax.fast.changes import refuse_changes
+from nstjax.fast.data import open_dataset
 from nstjax.fast.log import read_log
 from nstjax.fast.settings import Architecture
 from nstjax.fast.stylize import load_style
+from nstjax.fast.train import run_config
 from nstjax.settings import override
+
+# By its name: as an attribute, the package offers the function that is called like it.
+train_module = importlib.import_module("nstjax.fast.train")
 
 TO_BE_KILLED = """
 import warnings
@@ -184,8 +192,45 @@ def test_another_painting_or_other_photographs_are_refused(begun, photographs, t
     ):
         run(begun, photographs, style=painting)
     fewer = save_photographs(tmp_path / "photographs", 8)
-    with pytest.raises(NstjaxError, match=r"dataset was '.*, 12 pictures' and is '.*, 8 pictures'"):
+    with pytest.raises(
+        NstjaxError, match=r"dataset was '.*, 12 pictures \w+' and is '.*, 8 pictures \w+'"
+    ):
         run(begun, fewer)
+
+
+def test_as_many_other_photographs_are_refused(begun, photographs, tmp_path):
+    """Of a folder of the same name, and of the same folder."""
+    more = shutil.copytree(photographs, tmp_path / "photographs")
+    (more / "11.jpg").rename(more / "other.jpg")
+    with pytest.raises(NstjaxError, match=r"dataset was .*\(--allow-change dataset\)"):
+        run(begun, more)
+    some = [open_dataset(f"folder:{photographs}", limit=8, seed=seed) for seed in range(2)]
+    configs = [run_config(RECIPE, STYLE, dataset, shallow_weights()) for dataset in some]
+    assert configs[0] != configs[1]
+    with pytest.raises(NstjaxError, match="dataset was"):
+        refuse_changes(*configs)
+
+
+def test_photographs_that_have_moved_are_the_same(begun, photographs, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    moved = shutil.copytree(photographs, tmp_path / "elsewhere" / "photographs")
+    assert run(begun, moved, steps=9).step == 9
+
+
+def test_a_run_whose_checkpoints_name_no_photographs_goes_on(tmp_path, photographs, monkeypatch):
+    """As earlier versions saved them; from then on, they do."""
+
+    def without_digest(*arguments):
+        config = run_config(*arguments)
+        return {**config, "dataset": config["dataset"].rpartition(" ")[0]}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "run_config", without_digest)
+        run(tmp_path, photographs, steps=1)
+        assert newest(tmp_path).config["dataset"].endswith("12 pictures")
+    monkeypatch.setattr(train_module, "measure_losses", pytest.fail)
+    assert run(tmp_path, photographs, steps=2).step == 2
+    assert not newest(tmp_path).config["dataset"].endswith("pictures")
 
 
 def test_an_allowed_change_is_made(begun, photographs):
@@ -219,7 +264,7 @@ def test_another_network_is_no_setting_to_allow(begun, photographs):
 )
 def test_changes_that_losses_do_not_depend_on(begun, photographs, monkeypatch, changes, allow):
     losses = newest(begun).config["losses"]
-    monkeypatch.setitem(run.__globals__["train"].__globals__, "measure_losses", pytest.fail)
+    monkeypatch.setattr(train_module, "measure_losses", pytest.fail)
     recipe = override(RECIPE, **changes)
     assert run(begun, photographs, steps=9, recipe=recipe, allow_change=allow).step == 9
     config = newest(begun).config
@@ -233,7 +278,7 @@ def test_losses_of_photographs_are_measured_once(begun, whole, photographs, monk
     assert losses["terms"]["tv"] > 0
     assert set(losses["content_layers"]) == {"block2_conv1"}
     assert set(losses["style_layers"]) == {"block1_conv1", "block2_conv1"}
-    monkeypatch.setitem(run.__globals__["train"].__globals__, "measure_losses", pytest.fail)
+    monkeypatch.setattr(train_module, "measure_losses", pytest.fail)
     run(begun, photographs)
     assert newest(begun).config["losses"] == losses
     provenance = load_style(begun / "mine").provenance

@@ -45,6 +45,20 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> Record: ...
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A source that knows which pictures it has, wherever they lie."""
+
+    def identity(self) -> bytes:
+        """Returns what tells these pictures from others'."""
+        ...
+
+
+def identity_of(source: Source) -> bytes:
+    """Returns what tells a source's pictures from others'; nothing where the source cannot tell."""
+    return source.identity() if isinstance(source, Identified) else b""
+
+
 class Subset:
     """Some pictures of a source, in a given order."""
 
@@ -57,6 +71,10 @@ class Subset:
 
     def __getitem__(self, index: int, /) -> Record:
         return self._source[int(self._indices[index])]
+
+    def identity(self) -> bytes:
+        """Returns the source's, and which of its pictures these are."""
+        return identity_of(self._source) + self._indices.astype("<i8").tobytes()
 
 
 class Folder:
@@ -81,6 +99,7 @@ class Folder:
         if not self._paths:
             raise NstjaxError(f"{folder} holds no pictures: give a folder with JPEG or PNG files")
         self._paths.sort()
+        self._folder = folder
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -88,6 +107,11 @@ class Folder:
     def __getitem__(self, index: int, /) -> Record:
         path = self._paths[index]
         return Record(path, Path(path))
+
+    def identity(self) -> bytes:
+        """Returns the files' names within the folder: reading the files would take minutes."""
+        names = (Path(path).relative_to(self._folder).as_posix() for path in self._paths)
+        return b"\0".join(map(os.fsencode, names))
 
 
 def _refuse(error: OSError) -> None:
@@ -137,6 +161,10 @@ class Prepared:
         if self._filename and example[self._filename]:
             name = f"{os.fsdecode(example[self._filename])} of {self._name}"
         return Record(name, example[self._image])
+
+    def identity(self) -> bytes:
+        """Returns the dataset's name, version and split."""
+        return self._name.encode()
 
 
 def open_prepared(name: str, split: str, *, data_dir: Path | None) -> Prepared:

@@ -25,6 +25,7 @@ from nstjax.fast.loop import Ended, Files, Run, TrainingCallback
 from nstjax.fast.network import Params, auto_precision
 from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
+from nstjax.fast.sources import identity_of
 from nstjax.fast.trainer import State, init_state
 from nstjax.fields import check_count
 from nstjax.images import Picture, fit_size, load_image, resize_image, short_name
@@ -36,6 +37,7 @@ from nstjax.vgg import Weights
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 _CALIBRATION_BATCH, _CALIBRATION_BATCHES = 4, 4
+_SHORT_DIGEST = 16  # hexadecimal digits: it is to tell photographs apart, and nobody forges them
 _NAME = re.compile(r"\w([\w .-]{0,98}\w)?")  # what any file system takes
 _ALWAYS_ALLOWED = ("steps", "epochs", "precision", "tile")  # changes of these cannot spoil a run
 # Changes of these do not change what is measured of photographs: it comes before all weights.
@@ -179,6 +181,8 @@ def _earlier_losses(
     if before is None:
         return None
     losses = before.pop("losses")
+    if config["dataset"].startswith(f"{before['dataset']} "):
+        before["dataset"] = config["dataset"]  # an earlier version saved it, without the digest
     refuse_changes(before, config, [*_ALWAYS_ALLOWED, *allow_change])
     # They hold for its style image, its layers and its photographs.
     others = changed_settings(before, config, [*_ALWAYS_ALLOWED, *_NOT_MEASURED])
@@ -237,9 +241,10 @@ def run_config(
     kind, colon, place = dataset.name.partition(":")
     # Trained styles are shared, and should not tell where somebody keeps their photographs.
     photographs = f"{kind}{colon}{Path(place).name}"
+    which = hashlib.sha256(identity_of(dataset.source)).hexdigest()[:_SHORT_DIGEST]
     return values | {
         "style_image": f"{short_name(style.name)} {digest}",
-        "dataset": f"{photographs}, {len(dataset)} pictures",
+        "dataset": f"{photographs}, {len(dataset)} pictures {which}",
         "weights_sha256": weights.sha256,
     }
 
