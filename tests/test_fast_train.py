@@ -135,6 +135,15 @@ def test_neither_epochs_nor_runs_nor_pictures_compile_again(
     assert (first.image != second.image).any()
 
 
+def test_convolutions_may_change_from_one_run_to_the_next(tmp_path, photographs, monkeypatch):
+    """The loss network's kernels are prepared for the algorithms that are allowed."""
+    totals = []
+    for convolutions in ("auto", "direct"):
+        monkeypatch.setenv("NSTJAX_CONV", convolutions)
+        totals.append(run(tmp_path / convolutions, photographs, steps=1).metrics["total"])
+    assert totals[0] == pytest.approx(totals[1], rel=1e-4)
+
+
 def test_the_loss_network_is_held_once(tmp_path, photographs, monkeypatch):
     """It is most of what a training holds besides the steps' own arrays."""
     made, alive = [], []

@@ -16,6 +16,7 @@ from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.trainer import Metrics, State, make_step
 from nstjax.objective import Inputs, Structure
 from nstjax.ops import compiler_options, tidy_after_compilations
+from nstjax.ops.choice import own_algorithms_allowed
 from nstjax.settings import override
 
 _AXIS = "devices"
@@ -101,11 +102,16 @@ def make_parallel_step(recipe: TrainingRecipe, structure: Structure) -> Parallel
     """
     # So that a run that goes on for longer, or with other data, reuses the compiled program.
     steps = recipe.steps if recipe.decay == "cosine" else 1
-    return _compiled_once(override(recipe, steps=steps, epochs=None, seed=0), structure)
+    recipe = override(recipe, steps=steps, epochs=None, seed=0)
+    return _compiled_once(recipe, structure, own_algorithms_allowed())
 
 
 @lru_cache(maxsize=4)
-def _compiled_once(recipe: TrainingRecipe, structure: Structure) -> ParallelStep:
+def _compiled_once(
+    recipe: TrainingRecipe,
+    structure: Structure,
+    _own_algorithms: bool,  # as the program is traced, and the loss network's kernels prepared
+) -> ParallelStep:
     tidy_after_compilations()
     step = make_step(recipe, structure, axis_name=_AXIS)
 
