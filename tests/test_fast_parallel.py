@@ -7,6 +7,7 @@ whole step.
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -221,6 +222,18 @@ def test_a_batch_that_cannot_be_shared_out(four_devices):
 def test_batches_for_one_device():
     for batch_size in (1, 7):
         check_batch_size(batch_size)
+
+
+def test_processes_with_different_numbers_of_devices(monkeypatch):
+    """All of them refuse, also the one that has as many as the mean."""
+    devices = [SimpleNamespace(process_index=process) for process in (0, 1, 1, 2, 2, 2)]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    with pytest.raises(NstjaxError, match=r"the processes have 1, 2, 3 devices.* as many devices"):
+        check_batch_size(6)
+    monkeypatch.setattr(jax, "devices", lambda: devices[1:5])
+    check_batch_size(4)
+    with pytest.raises(NstjaxError, match="a batch of 6 cannot be shared by 4 devices"):
+        check_batch_size(6)
 
 
 def test_the_heap_is_tidied_after_the_step_is_compiled(monkeypatch):

@@ -3,6 +3,7 @@
 What is replicated, or sharded, has one leading axis: this process's devices.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Checks that a batch can be divided evenly among the devices.
+    """Checks that a batch can be divided evenly among the processes, and among their devices.
 
     Args:
         batch_size: over all devices.
@@ -54,7 +55,15 @@ def check_batch_size(batch_size: int) -> None:
     Raises:
         NstjaxError: if it cannot.
     """
-    devices = jax.device_count()
+    # Of all processes, in each of them: where only some refused, the others would wait for them.
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(str(counts[process]) for process in sorted(counts))
+        raise NstjaxError(
+            f"the processes have {listed} devices, and train on equal shares of each batch: start "
+            "them with as many devices each"
+        )
+    devices = counts.total()
     if batch_size % devices:
         more = -(-batch_size // devices) * devices
         raise NstjaxError(
