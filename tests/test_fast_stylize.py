@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from nstjax.assets import BUNDLED_STYLES, DEFAULT_STYLE, PAINTINGS
 from nstjax.errors import NstjaxError
 from nstjax.fast import TRAINING_RECIPES, Architecture, load_style, paint_pixels, stylize_fast
 from nstjax.fast.network import check_params, init_params, paint
 from nstjax.fast.style_file import save_style
-from nstjax.images import Picture
+from nstjax.images import Picture, load_image
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -117,6 +118,16 @@ def test_a_full_multiple_is_painted_as_it_is(style_file, rng):
     pixels = rng.random((2, 32, 64, 3), np.float32)
     expected = np.clip(paint(style.architecture, style.params, jnp.asarray(pixels)), 0, 1)
     np.testing.assert_allclose(paint_pixels(style, pixels), expected, atol=1e-5)
+
+
+def test_colours_hidden_under_transparency_leave_no_fringe(style_file):
+    levels = np.zeros((64, 64, 4), np.uint8)
+    levels[:, 21:] = (255, 0, 0, 255)  # red beside transparent black
+    cut_out = Image.fromarray(levels)
+    result = stylize_fast(cut_out, style_file, size=16)
+    expected = stylize_fast(load_image(cut_out, size=16), style_file)
+    np.testing.assert_array_equal(result.image, expected.image)
+    np.testing.assert_array_equal(result.alpha, expected.alpha)
 
 
 def test_a_size_and_transparency(style_file, rng):

@@ -10,7 +10,7 @@ from PIL import Image
 import nstjax
 from nstjax.errors import NstjaxError
 from nstjax.gatys import StylizeResult, stylize
-from nstjax.images import Picture, read_settings, resize_image
+from nstjax.images import Picture, load_image, read_settings, resize_image
 
 CONTENT, STYLE = inputs.picture(24, 32), inputs.picture(30, 26)
 LAYERS = {
@@ -86,6 +86,20 @@ def test_a_pyramid_starts_from_averages(run):
     start = resize_image(reports[4].image, 34, 45)
     moved = np.abs(reports[5].image - start)
     assert 0 < moved.max() < 0.05
+
+
+@pytest.mark.parametrize("which", ["content", "style", "init"])
+def test_colours_hidden_under_transparency_leave_no_fringe(run, tmp_path, which):
+    """The first picture is the cut-out in the size of the run, as if it had been loaded in that."""
+    levels = np.zeros((64, 64, 4), np.uint8)
+    levels[:, 21:] = (255, 0, 0, 255)  # red beside transparent black
+    Image.fromarray(levels).save(tmp_path / "cut-out.png")
+    cut_out, seen = load_image(tmp_path / "cut-out.png"), []
+    given = {"content": inputs.picture(64, 64), "style": STYLE, "init": which}
+    given |= {which: str(tmp_path / "cut-out.png") if which == "init" else cut_out}
+    run(**given, size=16, style_upscale=False, steps=1, callback=lambda p: seen.append(p.image))
+    expected = load_image(tmp_path / "cut-out.png", size=16).pixels
+    np.testing.assert_array_equal(seen[0], expected)
 
 
 @pytest.mark.parametrize("name", ["keras", "anishathalye", "neural-style", "lbfgs-b", "gatys"])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from nstjax.errors import NstjaxError
-from nstjax.images import load_image
+from nstjax.images import Picture, load_image, resize_image, resize_picture
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -149,6 +149,19 @@ def test_hidden_colours_do_not_fringe():
     visible = picture.alpha[..., 0] > 0.02
     assert picture.pixels[visible].min() > 0.99
     assert picture.alpha[0, 5, 3, 0] == pytest.approx(0.75, abs=0.1)
+
+
+def test_resizing_a_loaded_picture_is_loading_it_in_that_size():
+    levels = np.zeros((40, 40, 4), np.uint8)
+    levels[:, 13:] = (255, 0, 0, 255)  # red beside transparent black
+    whole, wanted = (load_image(Image.fromarray(levels), size=size) for size in (None, 10))
+    resized = resize_picture(whole, 10, 10)
+    np.testing.assert_array_equal(resized.pixels, wanted.pixels)
+    assert whole.alpha is not None
+    np.testing.assert_array_equal(resized.alpha, resize_image(whole.alpha, 10, 10))
+    opaque = resize_picture(Picture(whole.pixels, None, "a", "b"), 10, 10)
+    np.testing.assert_array_equal(opaque.pixels, resize_image(whole.pixels, 10, 10))
+    assert (opaque.alpha, opaque.name, opaque.sha256) == (None, "a", "b")
 
 
 def test_loading_twice_gives_the_same(tmp_path):

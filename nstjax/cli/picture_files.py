@@ -12,7 +12,7 @@ from nstjax.cli.outputs import Outputs
 from nstjax.errors import NstjaxError
 from nstjax.files import write_whole
 from nstjax.gatys import History, Sources, StylizeResult
-from nstjax.images import MadePicture, resize_image, short_name
+from nstjax.images import MadePicture, resize_picture, short_name
 from nstjax.report import save_report
 
 
@@ -94,7 +94,7 @@ def _save_report(
     title = f"{result.settings['content']} in the style of {' and '.join(names)}"
     save_report(
         path,
-        content=resize_image(sources.content.pixels, height, width),
+        content=resize_picture(sources.content, height, width).pixels,
         styles=[style.pixels for style in sources.styles],
         snapshots=pictures,
         result=result.image,

@@ -22,7 +22,7 @@ from nstjax.images import (
     describe_input,
     fit_size,
     load_image,
-    resize_image,
+    resize_picture,
     short_name,
 )
 from nstjax.memory import (
@@ -141,12 +141,7 @@ def stylize_fast(
     shape = painted_shape(picture, size)
     estimate = partial(estimate_bytes, style.architecture, *shape)
     plan = choose_tile(estimate, tile, candidates=TILES, limit=memory_limit)
-    alpha = picture.alpha
-    picture = Picture(
-        resize_image(picture.pixels, *shape),
-        None if alpha is None else resize_image(alpha, *shape),
-        picture.name,
-    )
+    picture = resize_picture(picture, *shape)
     image, plan = _paint_within(plan, style, picture.pixels, tell)
     settings = {
         "method": "fast",

@@ -20,7 +20,7 @@ from nstjax.gatys.stages import Stage
 from nstjax.gatys.start import start_image
 from nstjax.gatys.steps import State, rates_of, shapes_of_state
 from nstjax.gatys.strength import calibrated, is_steered, steered, units_of, with_weights
-from nstjax.images import resize_image
+from nstjax.images import resize_image, resize_picture
 from nstjax.memory import LEAST_TILE
 from nstjax.objective import network_params, prepare
 from nstjax.settings import Recipe
@@ -220,8 +220,8 @@ class _Run:
     def _pictures(self, stage: Stage) -> tuple[Pixels, list[Pixels]]:
         """Content and styles in a stage's sizes, which are not kept while the optimiser runs."""
         sizes = zip(self.sources.styles, stage.styles, strict=True)
-        styles = [resize_image(style.pixels, *shape) for style, shape in sizes]
-        return resize_image(self.sources.content.pixels, *stage.content), styles
+        styles = [resize_picture(style, *shape).pixels for style, shape in sizes]
+        return resize_picture(self.sources.content, *stage.content).pixels, styles
 
     def _prepare(self, stage: Stage) -> _Prepared:
         """The objective of a stage, made anew only for other sizes or another tile."""

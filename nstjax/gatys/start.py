@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nstjax.images import Picture, load_image, resize_image
+from nstjax.images import Picture, load_image, resize_image, resize_picture
 from nstjax.settings import INITS, Recipe, check_init
 from nstjax.vgg import MEAN_COLOUR
 
@@ -53,7 +53,7 @@ def start_image(
     _, height, width, _ = content.shape
     ratio = 1.0 if recipe.init == "noise" else recipe.noise_ratio
     if init is not None:
-        image = resize_image(init.pixels, height, width)
+        image = resize_picture(init, height, width).pixels
     elif recipe.init == "style":
         image = resize_image(style, height, width)
     else:

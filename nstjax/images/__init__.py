@@ -6,7 +6,7 @@ An image is a float32 array of shape (1, height, width, 3): RGB in [0, 1], encod
 from nstjax.images.fetch import is_url
 from nstjax.images.find import find_images
 from nstjax.images.identity import describe_input, public_name, sha256_of_pixels, short_name
-from nstjax.images.load import Picture, load_image, load_made_image
+from nstjax.images.load import Picture, load_image, load_made_image, resize_picture
 from nstjax.images.metadata import read_settings, read_size
 from nstjax.images.resize import fit_size, resize_image
 from nstjax.images.result import MadePicture
@@ -29,6 +29,7 @@ __all__ = [
     "read_settings",
     "read_size",
     "resize_image",
+    "resize_picture",
     "save_image",
     "sha256_of_pixels",
     "short_name",

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,28 @@ def load_made_image(path: str | os.PathLike[str]) -> Picture:
         NstjaxError: the file cannot be read or is not a picture.
     """
     return _picture(_from_file(path, None, limited=False), None, upscale=False)
+
+
+def resize_picture(picture: Picture, height: int, width: int) -> Picture:
+    """Resamples a picture as `load_image` does, colours hidden under transparency kept out.
+
+    Args:
+        picture: the picture.
+        height: the new height in pixels.
+        width: the new width in pixels.
+
+    Returns:
+        The picture in the new size; its alpha is what `resize_image` makes of it.
+
+    Raises:
+        NstjaxError: a length below 1.
+
+    Example:
+        >>> resize_picture(load_image(np.zeros((40, 60, 3))), 20, 30).pixels.shape
+        (1, 20, 30, 3)
+    """
+    pixels, alpha = _resized(picture.pixels, picture.alpha, (height, width), None)
+    return replace(picture, pixels=pixels, alpha=alpha)
 
 
 def _picture(decoded: "_Decoded", size: int | None, *, upscale: bool) -> Picture:
