@@ -285,6 +285,17 @@ def test_a_picture_that_was_interrupted_is_not_finished(folder, capsys, monkeypa
     assert "150 steps" in capsys.readouterr().out
 
 
+def test_a_picture_that_was_interrupted_after_its_last_step_is_finished(
+    folder, capsys, monkeypatch
+):
+    arguments = [*RUN, "--optimizer", "adam", "--schedule", "32:20"]
+    stopped_at_step_20(monkeypatch, *arguments)
+    assert capsys.readouterr().err.endswith("the picture after 20 of 20 steps is in o.png\n")
+    assert not SNAPSHOT.exists()
+    assert main(["stylize", *arguments, "--resume"]) == 0
+    assert capsys.readouterr().out.startswith("o.png: made before")
+
+
 def test_a_report_of_a_resumed_run_says_so(folder, capsys, monkeypatch):
     """Its pictures are of later steps than the one that it went on from, its curves of all."""
     sheets = []

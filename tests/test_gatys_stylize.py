@@ -203,6 +203,37 @@ def test_the_papers_recipe_uses_rescaled_filters(random_vgg19):
 TWO_STAGES = ((0.5, 0.5), (1.0, 0.5))
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgs-b"])
+@pytest.mark.parametrize(
+    ("strength", "ends"), [(None, (2, 4)), (0.5, (5, 10, 15, 20))], ids=["sizes", "rounds"]
+)
+def test_a_stop_that_comes_with_the_end_is_none(run, optimizer, strength, ends):
+    """Of the run: that of a size, or of a round of the last one, is a stop like any other."""
+    settings = {"strength": strength, "steps": ends[-1], "schedule": TWO_STAGES}
+    for step in ends:
+        result = run(
+            optimizer=optimizer,
+            **settings,
+            callback=lambda progress, step=step: progress.step >= step,
+            callback_every=1,
+        )
+        is_last = step == ends[-1]
+        assert result.history[-1]["step"] == step
+        assert result.stopped == ("" if is_last else "the callback asked for it")
+        assert result.settings["complete"] == is_last
+
+
+def test_a_stop_that_comes_with_the_end_by_the_tolerance_is_none(run):
+    """At the last size; at an earlier one the run would have gone on."""
+    settings = {"tolerance": 0.99, "schedule": "16:20,32:20"}
+    last = run(**settings).history[-1]["step"]
+    for step, stopped in ((10, "the callback asked"), (last, "the objective fell by less")):
+        result = run(**settings, callback=lambda progress, step=step: progress.step >= step)
+        assert result.history[-1]["step"] == step < 40
+        assert result.stopped.startswith(stopped)
+        assert result.settings["complete"] == (step == last)
+
+
 def test_a_run_that_is_ended_early_has_the_size_asked_for(run):
     result = run(
         schedule=TWO_STAGES,

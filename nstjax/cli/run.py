@@ -260,7 +260,8 @@ def _write(monitor: _Monitor, sources: Sources, result: StylizeResult) -> tuple[
     saved, elsewhere = save(result, outputs.picture, outputs.bits)
     others = write_others(outputs, sources, monitor.kept, monitor.resumed_at, result)
     others += [f"the picture is in {saved}"] if others and not elsewhere else []
-    if own and not monitor.interrupt.requested and snapshot.exists():
+    goes_on = monitor.interrupt.requested and not result.settings["complete"]
+    if own and not goes_on and snapshot.exists():
         if elsewhere or others:
             others.append("the same command with --resume does only the end again")
         else:

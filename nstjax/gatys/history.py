@@ -171,6 +171,11 @@ class Recorder:
         """Notes why a stage ends before its last step, though the run may go on."""
         self.state.note = note
 
+    def end_run(self) -> None:
+        """Notes that nothing is left to do, so that whoever asked for the end stopped nothing."""
+        if self.asked:
+            self.stopped = ""
+
     def begin_attempt(self) -> None:
         """Notes that the next entry evaluates a starting picture.
 

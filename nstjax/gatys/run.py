@@ -180,17 +180,21 @@ class _Run:
         begun, all_steps = (
             sum(s.steps for s in some) for some in (self.stages[:number], self.stages)
         )
+        last = self.recorder.stage_began + stage.steps
         image, self.carried = optimize(
             self.tiling,
             partial(self._objective, stage),
             self._start(stage, image),
-            steps=self.recorder.stage_began + stage.steps - self.recorder.steps_done,
+            steps=last - self.recorder.steps_done,
             rates=rates_of(self.tiling.recipe, begun=begun, steps=all_steps),
             recorder=self.recorder,
             every=self.every,
             carried=self._take("carried"),
             snapshots=self.snapshots,
         )
+        is_over = bool(self.recorder.note) or self.recorder.step == last
+        if is_over and number + 1 == len(self.stages):
+            self.recorder.end_run()
         return image
 
     def _take(self, name: str) -> Any:

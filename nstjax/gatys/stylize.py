@@ -72,7 +72,8 @@ def stylize(
         weights: as `nstjax.load_weights` returns them, which saves loading them again for each of
             several pictures; or the path of a weights file.
         callback: called about once a second with a `Progress`; if it returns True the run ends
-            with the picture so far, enlarged if the recipe has not come to its full size.
+            with the picture so far, enlarged if the recipe has not come to its full size. With the
+            last one, when nothing is left to do, it does not count as stopped.
         callback_every: also calls at all multiples of this number of steps.
         snapshot: a file that is written every so often, and when the callback ends the run. It is
             not removed: do that once the picture is saved.
