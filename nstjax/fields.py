@@ -78,42 +78,51 @@ def check_settings(settings: Any) -> None:
             object.__setattr__(settings, field_.name, checked)
 
 
-def check_count(name: str, value: Any, *, least: int) -> None:
-    """Checks a whole number that is no field of a dataclass, as arguments of functions are.
+def checked_number(words: str, value: Any, kind: type, *, least: int | float) -> Any:
+    """Checks a number that is no setting by the rules of those that are.
 
     Args:
-        name: of the argument.
-        value: what was given.
+        words: what it is called.
+        value: what was given for it.
+        kind: int or float; NumPy's numbers become Python's.
         least: the least accepted value.
 
+    Returns:
+        The number.
+
     Raises:
-        NstjaxError: if it is no whole number, or smaller.
+        NstjaxError: if it is of another kind, less than that, infinite or NaN.
 
     Example:
-        >>> check_count("checkpoint_every", 500, least=1)
+        >>> checked_number("callback_every", np.int64(5), int, least=0)
+        5
     """
-    words = name.replace("_", " ")
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise NstjaxError(f"{words} is {value!r}: it must be a whole number")
+    value = _of_kind(words, value, (kind,))
     _check_bounds(words, value, {"at least": least})
+    return value
 
 
 def _checked(declared: dataclasses.Field, given: Any) -> Any:
-    value: Any = given
     words = declared.name.replace("_", " ")
     accepted = declared.metadata
     types = get_args(declared.type) or (declared.type,)
     if given is None and type(None) in types:
         return None
+    value = _of_kind(words, given, types)
+    if accepted["choices"] and value not in accepted["choices"]:
+        raise unknown_choice(words, value, accepted["choices"])
+    _check_bounds(words, value, accepted["bounds"])
+    return value
+
+
+def _of_kind(words: str, value: Any, types: tuple[Any, ...]) -> Any:
+    """Turns a value into Python's own kind; raises an error if it is not of these."""
     for kind, (accepted_kind, description) in _KINDS.items():
         if kind in types:
             is_other = kind is not bool and isinstance(value, bool | np.bool_)  # Python's are ints
             if is_other or not isinstance(value, accepted_kind):
                 raise NstjaxError(f"{words} is {value!r}: it must be {description}")
             value = kind(value)
-    if accepted["choices"] and value not in accepted["choices"]:
-        raise unknown_choice(words, value, accepted["choices"])
-    _check_bounds(words, value, accepted["bounds"])
     return value
 
 

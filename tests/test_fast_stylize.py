@@ -120,6 +120,12 @@ def test_a_full_multiple_is_painted_as_it_is(style_file, rng):
     np.testing.assert_allclose(paint_pixels(style, pixels), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [0, -3, True])
+def test_a_size_that_is_none(style_file, size):
+    with pytest.raises(NstjaxError, match=f"^size is {size!r}: it must be a"):
+        stylize_fast(np.zeros((20, 30, 3)), style_file, size=size)
+
+
 def test_colours_hidden_under_transparency_leave_no_fringe(style_file):
     levels = np.zeros((64, 64, 4), np.uint8)
     levels[:, 21:] = (255, 0, 0, 255)  # red beside transparent black

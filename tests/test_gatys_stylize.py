@@ -9,7 +9,7 @@ from PIL import Image
 
 import nstjax
 from nstjax.errors import NstjaxError
-from nstjax.gatys import StylizeResult, stylize
+from nstjax.gatys import StylizeResult, load_sources, stylize, stylize_sources
 from nstjax.images import Picture, load_image, read_settings, resize_image
 
 CONTENT, STYLE = inputs.picture(24, 32), inputs.picture(30, 26)
@@ -180,6 +180,26 @@ def test_any_kind_of_picture(run, tmp_path):
 def test_errors_for_people(run, settings, message):
     with pytest.raises(NstjaxError, match=message):
         run(**settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"callback_every": -1}, "callback_every is -1: it must be at least 0"),
+        ({"snapshot_every": -1.0}, r"snapshot_every is -1\.0: it must be at least 0"),
+        ({"snapshot_every": np.nan}, "snapshot_every is nan: it must be at least 0"),
+        ({"resume": True}, "nothing to resume from: give snapshot=FILE"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_loaded(
+    run, shallow_recipe, shallow_vgg19, options, message
+):
+    """A negative number of steps never came to an end."""
+    with pytest.raises(NstjaxError, match=message):
+        run("missing.jpg", **options)
+    sources = load_sources(shallow_recipe, CONTENT, STYLE)
+    with pytest.raises(NstjaxError, match=message):
+        stylize_sources(sources, shallow_recipe, shallow_vgg19, **options)
 
 
 def test_the_papers_recipe_uses_rescaled_filters(random_vgg19):

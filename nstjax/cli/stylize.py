@@ -1,7 +1,6 @@
 """`nstjax stylize`: photographs and a style in, stylised pictures out, by either route."""
 
 import argparse
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from nstjax.cli.settings_options import add_settings, given_settings, print_reci
 from nstjax.cli.style_image import load_style_image
 from nstjax.errors import NstjaxError, unknown_choice
 from nstjax.fast import load_style
+from nstjax.fields import checked_number
 from nstjax.files import check_writable
 from nstjax.gatys import EVERY_S, load_sources, run_settings
 from nstjax.images import find_images, is_url, load_image
@@ -328,10 +328,10 @@ def _check(options: argparse.Namespace) -> None:
                 "in --style A.jpg --style B.jpg"
             )
     _style_weights(options)
-    if options.save_every is not None and options.save_every < 1:
-        raise NstjaxError(f"--save-every is {options.save_every}: it must be at least 1")
-    if options.snapshot_every is not None and not 0 <= options.snapshot_every < math.inf:
-        raise NstjaxError(f"--snapshot-every is {options.snapshot_every}: it must be at least 0")
+    if options.save_every is not None:
+        checked_number("--save-every", options.save_every, int, least=1)
+    if options.snapshot_every is not None:
+        checked_number("--snapshot-every", options.snapshot_every, float, least=0)
     if options.init is not None:
         check_init(options.init)
     if options.history is not None:

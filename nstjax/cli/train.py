@@ -28,7 +28,7 @@ from nstjax.fast.data import check_selection
 from nstjax.fast.network import Params
 from nstjax.fast.parallel import connect
 from nstjax.fast.train import check_run
-from nstjax.fields import check_count
+from nstjax.fields import checked_number
 from nstjax.files import check_writable
 from nstjax.images import Picture
 from nstjax.settings import override
@@ -161,7 +161,7 @@ def _check(options: argparse.Namespace) -> None:
         )
     check_run(options.style, options.checkpoint_every, options.keep)
     check_selection(options.limit, holdout=0)
-    check_count("sample_every", options.sample_every, least=0)
+    checked_number("sample every", options.sample_every, int, least=0)
     if options.style_image is None and options.style not in PAINTINGS:
         raise NstjaxError(
             f"{unknown_choice('style', options.style, PAINTINGS)}, or any other name with "

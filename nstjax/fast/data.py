@@ -23,7 +23,7 @@ from nstjax.fast.coco import open_coco
 from nstjax.fast.coco_zip import ARCHIVES
 from nstjax.fast.settings import CROPS
 from nstjax.fast.sources import Folder, Record, Source, Subset, open_prepared
-from nstjax.fields import check_count
+from nstjax.fields import checked_number
 from nstjax.images import decode_square
 
 # What a spec may be, as messages say it.
@@ -150,8 +150,8 @@ def check_selection(limit: int | None, holdout: int) -> None:
         NstjaxError: a number is out of range.
     """
     if limit is not None:
-        check_count("limit", limit, least=1)
-    check_count("holdout", holdout, least=0)
+        checked_number("limit", limit, int, least=1)
+    checked_number("holdout", holdout, int, least=0)
 
 
 def _open_source(

@@ -15,6 +15,7 @@ from nstjax.fast.memory import TILES, estimate_bytes
 from nstjax.fast.network import Params, auto_precision, check_params, check_side, paint_clipped
 from nstjax.fast.settings import Architecture
 from nstjax.fast.style_file import load_style_file
+from nstjax.fields import checked_number
 from nstjax.files import sha256_of
 from nstjax.images import (
     MadePicture,
@@ -167,10 +168,11 @@ def painted_shape(picture: Picture, size: int | None) -> tuple[int, int]:
         Height and width in pixels.
 
     Raises:
-        NstjaxError: if that is more than this package allows.
+        NstjaxError: if that is more than this package allows, or `size` is no whole number from 1.
     """
     height, width = picture.pixels.shape[1:3]
     if size is not None:
+        size = checked_number("size", size, int, least=1)
         height, width = fit_size(height, width, size, upscale=True)
     if height * width > _MOST:
         raise NstjaxError(

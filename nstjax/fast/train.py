@@ -27,7 +27,7 @@ from nstjax.fast.parallel import check_batch_size, make_parallel_step, replicate
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.sources import identity_of
 from nstjax.fast.trainer import State, init_state
-from nstjax.fields import check_count
+from nstjax.fields import checked_number
 from nstjax.images import Picture, fit_size, load_image, resize_image, short_name
 from nstjax.objective import network_params
 from nstjax.settings import override
@@ -169,8 +169,8 @@ def check_run(name: str, checkpoint_every: int, keep: int) -> None:
             f"style {name!r} makes no name of a folder: use up to 100 letters, digits, spaces, "
             "dots, - and _, and give the picture apart from it, as --style-image"
         )
-    check_count("checkpoint_every", checkpoint_every, least=1)
-    check_count("keep", keep, least=1)
+    checked_number("checkpoint every", checkpoint_every, int, least=1)
+    checked_number("keep", keep, int, least=1)
 
 
 def _earlier_losses(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nstjax.errors import NstjaxError
+from nstjax.fields import checked_number
 from nstjax.gatys.history import Callback, History, Recorder
 from nstjax.gatys.memory import Tiling
 from nstjax.gatys.run import run_stages
@@ -88,17 +89,16 @@ def stylize(
         The picture, the history of the objective, and the settings.
 
     Raises:
-        NstjaxError: if a picture cannot be read or is too small, a setting or the paintings'
-            weights are not valid, there are no weights of the network, or the snapshot is damaged,
-            of another run, or not named.
+        NstjaxError: if a picture cannot be read or is too small, a setting, another argument or the
+            paintings' weights are not valid, there are no weights of the network, or the snapshot
+            is damaged, of another run, or not named.
 
     Example:
         result = nstjax.stylize("photo.jpg", "painting.jpg", size=512, steps=500)
         result.save("out.png")
     """
     recipe = override(get_recipe(recipe) if isinstance(recipe, str) else recipe, **settings)
-    if resume and snapshot is None:
-        raise NstjaxError("there is nothing to resume from: give snapshot=FILE")
+    _check_options(callback_every, snapshot, snapshot_every, resume=resume)
     sources = load_sources(recipe, content, style, style_weights=style_weights)
     if not isinstance(weights, Weights):
         weights = load_weights(recipe.network, path=weights)
@@ -144,8 +144,10 @@ def stylize_sources(
         The picture, the history of the objective, and the settings.
 
     Raises:
-        NstjaxError: if a picture is too small, or the snapshot is damaged or of another run.
+        NstjaxError: if a picture is too small, an argument is not valid, or the snapshot is
+            damaged, of another run, or not named.
     """
+    _check_options(callback_every, snapshot, snapshot_every, resume=resume)
     stages = stages_of(recipe, *sources.shapes)
     stages = rounds_of(stages) if is_steered(recipe) else stages
     recorder = Recorder(recipe, sum(stage.steps for stage in stages), callback)
@@ -175,6 +177,16 @@ def stylize_sources(
         alpha=None if alpha is None else resize_image(alpha, *picture.shape[1:3]),
         stopped=recorder.stopped or recorder.note,
     )
+
+
+def _check_options(
+    callback_every: Any, snapshot: str | Path | None, snapshot_every: Any, *, resume: bool
+) -> None:
+    """Reports what is wrong with a call before anything is loaded or computed."""
+    checked_number("callback_every", callback_every, int, least=0)
+    checked_number("snapshot_every", snapshot_every, float, least=0)
+    if resume and snapshot is None:
+        raise NstjaxError("there is nothing to resume from: give snapshot=FILE")
 
 
 def _resumed(
