@@ -172,8 +172,8 @@ def painted_shape(picture: Picture, size: int | None) -> tuple[int, int]:
     """
     height, width = picture.pixels.shape[1:3]
     if size is not None:
-        size = checked_number("size", size, int, least=1)
-        height, width = fit_size(height, width, size, upscale=True)
+        checked = checked_number("size", size, int, least=1)
+        height, width = fit_size(height, width, checked, upscale=True)
     if height * width > _MOST:
         raise NstjaxError(
             f"the picture would have {width}×{height} pixels, more than {_MOST // 10**6} million: "
