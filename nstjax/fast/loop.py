@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,10 @@ from jaxtyping import Float
 from nstjax.errors import NstjaxError
 from nstjax.fast.checkpoints import Checkpoints
 from nstjax.fast.data import Batches
+from nstjax.fast.feed import Feed, Position
 from nstjax.fast.log import MetricsLog
 from nstjax.fast.network import paint_clipped
-from nstjax.fast.parallel import ParallelMetrics, ParallelStep, shard, unreplicate
+from nstjax.fast.parallel import ParallelMetrics, ParallelStep, unreplicate
 from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.style_file import save_style
 from nstjax.fast.trainer import State
@@ -28,12 +30,23 @@ from nstjax.provenance import made_with
 Pixels = Float[np.ndarray, "n h w 3"]
 Ended = Literal["done", "asked", "data", "diverged"]
 
-# What a process tells the others in a step. The greatest number counts.
-_GO_ON, _ASKED, _NO_DATA = 0, 1, 2
-_ENDS: dict[int, tuple[Ended, str]] = {
-    _GO_ON: ("done", ""),
-    _ASKED: ("asked", "stopped on request"),
-    _NO_DATA: ("data", "another process has no photographs any more: its own message says why"),
+
+class _Vote(IntEnum):
+    """What a process tells the others in each step; the greatest of all counts for all of them."""
+
+    GO_ON = 0
+    ASKED = 1
+    NO_DATA = 2
+
+
+# How a run ends by such a vote, and why, for people.
+_ENDS: dict[_Vote, tuple[Ended, str]] = {
+    _Vote.GO_ON: ("done", ""),
+    _Vote.ASKED: ("asked", "stopped on request"),
+    _Vote.NO_DATA: (
+        "data",
+        "another process has no photographs any more: its own message says why",
+    ),
 }
 
 
@@ -149,14 +162,19 @@ class Run:
         self._recipe = recipe
         self._config = config
         self._files = files
-        self._batches = batches
         self._state = state
         self._seconds = seconds
         self._callback = callback
         self._every = checkpoint_every
-        self._named_broken = len(batches.broken)
-        self._says = _GO_ON
-        self._data_error: NstjaxError | None = None
+        share = recipe.batch_size // jax.process_count()
+        self._feed = Feed(
+            batches,
+            steps=recipe.steps - self.step,
+            shape=(share, recipe.image_size, recipe.image_size, 3),
+            warn=files.warn,
+        )
+        self._position = batches.get_state()  # in the data, after the newest step
+        self._wish = _Vote.GO_ON  # the callback's
         # Steps that the devices have begun and nobody has looked at yet.
         self._pending: deque[tuple[int, ParallelMetrics]] = deque()
 
@@ -176,105 +194,83 @@ class Run:
             NstjaxError: if too many photographs are broken; a checkpoint is saved first.
         """
         self._begin = self._since = time.perf_counter()
-        self._waited = self._batches.waited
-        position = self._batches.get_state()
-        batch = self._batch_for_next_step(None)
+        self._waited = self._feed.waited
         if self.step >= self._recipe.steps and not self._files.style.exists():
-            self._save(position)  # there was no room for it, or it was lost since
-        stop = _GO_ON
+            self._save()  # there was no room for it, or it was lost since
+        vote = _Vote.GO_ON
         try:
-            while batch is not None and not stop:
-                says = np.full(jax.local_device_count(), self._says, np.float32)
-                self._state, metrics = parallel_step(self._state, batch, inputs, says)
-                self.step += 1
-                self._pending.append((self.step, metrics))
-                if self._data_error is None:
-                    position = self._batches.get_state()
-                batch = self._batch_for_next_step(batch)
+            batch, position = self._feed.next()
+            while batch is not None and vote == _Vote.GO_ON:
+                self._begin_step(parallel_step, batch, inputs, position)
+                batch, position = self._feed.next()  # while the devices are at it
                 due = batch is None or self.step % self._every == 0
-                stop = self._report_all_but(0 if due else 1)
-                if due or stop:
-                    stop = max(stop, self._report_all_but(0))
+                vote = self._report_all_but(0 if due else 1)
+                if due or vote != _Vote.GO_ON:
+                    vote = max(vote, self._report_all_but(0))
                     # It takes two steps to learn of missing data. If these were all, do not save.
-                    if stop != _NO_DATA or self.step > self._first + 2:
-                        self._save(position)
+                    if vote != _Vote.NO_DATA or self.step > self._first + 2:
+                        self._save()
         except _Diverged as error:  # the last good state is already saved
-            if self._data_error is None:  # else the photographs in place of others may be why
+            if self._feed.error is None:  # else the photographs in place of others may be why
                 return "diverged", str(error)
-        if self._data_error is not None:
-            raise self._data_error
-        is_done = self.step >= self._recipe.steps and stop != _NO_DATA
-        return _ENDS[_GO_ON if is_done else stop]
+        if self._feed.error is not None:
+            raise self._feed.error
+        is_done = self.step >= self._recipe.steps and vote != _Vote.NO_DATA
+        return _ENDS[_Vote.GO_ON if is_done else vote]
 
-    def _batch_for_next_step(self, last: Any) -> Any:
-        """The next photographs on the devices; None after the last step, or if there are none.
+    def _begin_step(
+        self, parallel_step: ParallelStep, batch: Any, inputs: Inputs, position: Position
+    ) -> None:
+        """Has the devices begin a step, and does not wait for them."""
+        vote = self._wish if self._feed.error is None else _Vote.NO_DATA
+        votes = np.full(jax.local_device_count(), vote, np.float32)
+        self._state, metrics = parallel_step(self._state, batch, inputs, votes)
+        self.step += 1
+        self._position = position
+        self._pending.append((self.step, metrics))
 
-        An error is kept for later: raised at once, it would lose what has been learned since the
-        last checkpoint. And other processes would wait for this one forever: it takes part in their
-        steps, with its last photographs, until they know.
-        """
-        if self.step >= self._recipe.steps:
-            return None
-        if self._data_error is None:
-            try:
-                return shard(self._next_batch())
-            except NstjaxError as error:
-                self._data_error = error
-        if jax.process_count() == 1:
-            return None
-        self._says = _NO_DATA
-        size, share = self._recipe.image_size, self._recipe.batch_size // jax.process_count()
-        return shard(np.zeros((share, size, size, 3), np.float32)) if last is None else last
-
-    def _next_batch(self) -> Pixels:
-        """The next photographs; tells of broken ones, each once."""
-        batch = next(self._batches)
-        for message in list(self._batches.broken.values())[self._named_broken :]:
-            self._files.warn(f"skipped: {message}")
-        self._named_broken = len(self._batches.broken)
-        return batch
-
-    def _report_all_but(self, count: int) -> int:
-        """Reports all pending steps but the last few; returns whether, and why, the run ends."""
-        stop = _GO_ON
+    def _report_all_but(self, count: int) -> _Vote:
+        """Reports all pending steps but the last few; returns what the processes voted in them."""
+        vote = _Vote.GO_ON
         while len(self._pending) > count:
-            stop = max(stop, self._report(*self._pending.popleft()))
-        return stop
+            vote = max(vote, self._report(*self._pending.popleft()))
+        return vote
 
-    def _report(self, step: int, metrics: ParallelMetrics) -> int:
-        """Logs a step once it is done; returns whether, and why, the run ends."""
+    def _report(self, step: int, metrics: ParallelMetrics) -> _Vote:
+        """Logs a step once it is done; returns what the processes voted in it."""
         values = {name: float(value) for name, value in unreplicate(metrics).items()}
-        stop = int(values.pop("stop"))
+        vote = _Vote(int(values.pop("stop")))
         if not all(map(math.isfinite, values.values())):
             self._files.log.flush()
             raise _Diverged(f"the loss was no longer finite in step {step}")
         self.metrics = values
         if step == self._first + 1:  # the first waited for compilation
-            self._since, self._waited = time.perf_counter(), self._batches.waited
+            self._since, self._waited = time.perf_counter(), self._feed.waited
         elapsed = max(time.perf_counter() - self._since, 1e-9)
         speed = {
             "images_per_second": (step - self._first - 1) * self._recipe.batch_size / elapsed,
-            "waiting": min(1.0, (self._batches.waited - self._waited) / elapsed),
+            "waiting": min(1.0, (self._feed.waited - self._waited) / elapsed),
         }
         self._files.log.add({"step": step, **values, **speed})
         if self._callback is not None:
             progress = TrainingProgress(
                 step=step, steps=self._recipe.steps, metrics=values, paint=self._paint_now, **speed
             )
-            self._says = max(self._says, _ASKED if self._callback(progress) else _GO_ON)
+            if self._callback(progress):
+                self._wish = _Vote.ASKED
         # A single process has no others to wait for.
-        return max(stop, self._says) if jax.process_count() == 1 else stop
+        return max(vote, self._wish) if jax.process_count() == 1 else vote
 
     def _paint_now(self, pixels: Pixels) -> Pixels:
         recipe, average = self._recipe, unreplicate(self._state.average)
         return np.asarray(paint_clipped(recipe.architecture, recipe.precision, average, pixels))
 
-    def _save(self, data_position: dict[str, Any]) -> None:
+    def _save(self) -> None:
         seconds = self._seconds + time.perf_counter() - self._begin
         self._files.save(
             self.step,
             unreplicate(self._state),
-            position={"data": data_position, "seconds": seconds},
+            position={"data": self._position, "seconds": seconds},
             config=self._config,
             architecture=dataclasses.asdict(self._recipe.architecture),
             about={"steps": self.step, "seconds": round(seconds, 1), "metrics": self.metrics},
