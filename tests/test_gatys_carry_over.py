@@ -8,7 +8,7 @@ import optax
 import pytest
 from golden import inputs
 
-from nstjax.gatys.carry_over import cubic, interpolate, linear, resize_adam_state
+from nstjax.gatys.carry_over import NOTHING, cubic, interpolate, linear, resize_adam_state
 from nstjax.gatys.chunk import evaluate_picture
 from nstjax.gatys.history import Recorder
 from nstjax.gatys.loop import optimize
@@ -80,7 +80,8 @@ def test_adams_first_step_at_the_next_size(shallow_recipe, shallow_vgg19, inside
     decay = {"decay_rate": 0.5, "decay_steps": 2}
     recipe = override(shallow_recipe, epsilon_inside=inside, **rates, **decay)
     small, large = inputs.picture(16, 24), inputs.picture(24, 32)
-    before = carried = start = image = None
+    before = carried = NOTHING
+    start = image = None
     objective = cast(Any, None)
     for picture, steps, begun in ((small, 3, 0), (large, 1, 3)):
         start = 0.8 * jnp.asarray(picture) + 0.1
@@ -89,7 +90,7 @@ def test_adams_first_step_at_the_next_size(shallow_recipe, shallow_vgg19, inside
             recipe, "caffe", shallow_vgg19.params, picture[:, ::-1], inputs.picture(20, 28)
         )
         image, carried = run_on(recipe, objective, start, steps, carried=before, begun=begun)
-    adam, *_ = cast(Any, before)
+    adam, *_ = cast(Any, before.opt_state)
     assert adam.count == 3
     gradient = np.float64(evaluate_picture(*objective, start)[1])
     m = 0.9 * np.float64(interpolate(np.asarray(adam.mu), 24, 32, cubic)) + 0.1 * gradient
@@ -113,4 +114,4 @@ def test_others_start_afresh(shallow_recipe, shallow_vgg19):
         objective = prepare(
             recipe, "caffe", shallow_vgg19.params, inputs.picture(24, 32), inputs.picture(20, 28)
         )
-        assert run_on(recipe, objective, jnp.asarray(inputs.picture(24, 32)), 1)[1] is None
+        assert run_on(recipe, objective, jnp.asarray(inputs.picture(24, 32)), 1)[1] == NOTHING

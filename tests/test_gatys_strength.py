@@ -11,8 +11,9 @@ from golden import inputs
 from nstjax.errors import NstjaxError
 from nstjax.gatys import loop, memory, scipy_lbfgsb, stylize
 from nstjax.gatys import run as gatys_run
-from nstjax.gatys.stages import Stage
+from nstjax.gatys.stages import Stage, stages_of
 from nstjax.gatys.strength import calibrated, rounds_of, steered, units_of
+from nstjax.images import resize_image
 from nstjax.objective import make_objective, network_params, prepare
 from nstjax.recipes import get_recipe
 from nstjax.settings import OPTIMIZERS, override
@@ -140,12 +141,61 @@ def test_the_history_reports_the_weights_that_ran(run):
     assert [entry["step"] for entry in result.history] == list(range(13))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("white", [1.0, 255.0])
+def test_the_average_goes_on_over_the_rounds_of_a_size(
+    run, monkeypatch, shallow_recipe, shallow_vgg19, optimizer, white
+):
+    """It has each picture of the size once, and is what the weights are adjusted by."""
+    states, distances, shown, decay = [], [], {}, 0.8
+    program, steer = loop.run_chunk, gatys_run.steered
+
+    def watched(*arguments):
+        state, records = program(*arguments)
+        states.append((np.array(state.image) / white, np.array(state.average) / white))
+        return state, records
+
+    monkeypatch.setattr(loop, "run_chunk", watched)
+    monkeypatch.setattr(
+        gatys_run, "steered", lambda *given: distances.append(given[2]) or steer(*given)
+    )
+    settings = {"strength": 0.5, "steps": 25, "schedule": ((0.75, 10.0), (1.0, 15.0))}
+    settings |= {"average": decay, "optimizer": optimizer, "pixel_range": white}
+    rate = RATES[optimizer] * (white if optimizer == "adam" else 1)
+    result = run(
+        **settings,
+        learning_rate=rate,
+        callback=lambda progress: shown.update({progress.step: progress.image}),
+        callback_every=1,
+    )
+    # Rounds of five steps, which evaluate their start first: two of the first size, then three.
+    assert len(states) == 5 * 6
+    for number in (1, 3, 4):
+        np.testing.assert_allclose(states[6 * number], states[6 * number - 1], atol=1e-6)
+    pictures = [state[0] for i, state in enumerate(states[12:]) if i not in (6, 12)]
+    weights = (1 - decay) * decay ** np.arange(15, -1, -1.0) / (1 - decay**16)
+    np.testing.assert_allclose(result.image, np.tensordot(weights, pictures, 1), atol=2e-6)
+    # From the style, of what would have been saved after each round.
+    recipe = override(shallow_recipe, pixel_range=white)
+    style = resize_image(STYLE, *stages_of(recipe, CONTENT.shape[1:3], STYLE.shape[1:3])[-1].style)
+    params = network_params(recipe, shallow_vgg19)
+    objective = prepare(recipe, "caffe", params, CONTENT, style)
+    first, *others = (
+        units_of(*objective, jnp.asarray(picture))["style"]
+        for picture in (CONTENT, shown[15], shown[20])
+    )
+    assert distances[1:] == pytest.approx([other / first for other in others], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "average"),
+    [*((optimizer, 0.0) for optimizer in OPTIMIZERS), ("adam", 0.9), ("sgd", 0.9), ("lbfgs", 0.9)],
+)
 @pytest.mark.parametrize("stop", [3, 6, 8, 10])
-def test_a_run_goes_on_to_the_same_bits(run, tmp_path, optimizer, stop):
+def test_a_run_goes_on_to_the_same_bits(run, tmp_path, optimizer, average, stop):
     """Stopped within a round, at the end of one, and at the end of a size."""
     settings = {"strength": 0.5, "steps": 22, "schedule": ((0.75, 10.0), (1.0, 12.0))}
-    settings |= {"optimizer": optimizer, "learning_rate": RATES[optimizer]}
+    settings |= {"optimizer": optimizer, "learning_rate": RATES[optimizer], "average": average}
     whole = run(**settings)
     kept = {"snapshot": tmp_path / "run.resume", "snapshot_every": 1e-9, "callback_every": 1}
     run(**settings, **kept, callback=lambda progress: progress.step == stop)

@@ -1,17 +1,37 @@
-"""Takes what an optimiser knows from one size of the picture to the next."""
+"""Takes what an optimiser knows from one size of the picture, or round of a size, to the next."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 Pixels = Float[np.ndarray, "1 _ _ 3"]
 
 # PyTorch's for bicubic interpolation; other programs use -0.5.
 _SHARPNESS = -0.75
+
+
+class Carried(NamedTuple):
+    """What the optimiser leaves to the next size or round.
+
+    Attributes:
+        opt_state: Adam's; None for the others, which start afresh.
+        image: for a round of the same size, if the result is an average: the picture itself, white
+            being 1.
+        average: likewise, the average, see `nstjax.gatys.steps.State`.
+        pictures: likewise, how many are in it.
+    """
+
+    opt_state: optax.OptState | None = None
+    image: Float[Array, "1 h w 3"] | None = None
+    average: Float[Array, "1 h w 3"] | None = None
+    pictures: Int[Array, ""] | None = None
+
+
+NOTHING = Carried()
 
 
 def resize_adam_state(opt_state: optax.OptState, height: int, width: int) -> optax.OptState:

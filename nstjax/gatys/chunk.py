@@ -65,12 +65,12 @@ def run_chunk(
         i, state, records = carry
         after = step(state)
         after = averaged(rates, state, after)
-        image, average = jax.tree.map(
+        image, average, pictures = jax.tree.map(
             partial(jnp.where, jnp.isfinite(after.total)),
-            (after.image, after.average),
-            (state.image, state.average),
+            (after.image, after.average, after.pictures),
+            (state.image, state.average, state.pictures),
         )
-        after = after._replace(image=image, average=average)
+        after = after._replace(image=image, average=average, pictures=pictures)
         report = Records(after.total, after.terms, after.evaluations)
         records = jax.tree.map(lambda column, entry: column.at[i].set(entry), records, report)
         return i + 1, after, records

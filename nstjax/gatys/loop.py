@@ -6,10 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
-from nstjax.gatys.carry_over import resize_adam_state
+from nstjax.gatys.carry_over import NOTHING, Carried, resize_adam_state
 from nstjax.gatys.chunk import CHUNK, Records, evaluate_picture, run_chunk
 from nstjax.gatys.history import TOLERANCE_STEPS, Recorder, to_picture
 from nstjax.gatys.memory import GetObjective, Tiling
@@ -33,9 +32,9 @@ def optimize(
     rates: Rates,
     recorder: Recorder,
     every: int = 0,
-    carried: optax.OptState | None = None,
+    carried: Carried = NOTHING,
     snapshots: Snapshots | None = None,
-) -> tuple[Float[Array, "1 h w 3"], optax.OptState | None]:
+) -> tuple[Float[Array, "1 h w 3"], Carried]:
     """Minimises the objective, in smaller tiles once memory runs out.
 
     Args:
@@ -48,12 +47,12 @@ def optimize(
         recorder: gets an entry for the start and for each step, reports every few steps, and can
             end the run.
         every: also report at every multiple of this number of steps; 0: at none in particular.
-        carried: what the size before returned for this one.
+        carried: what the size or the round before returned for this one.
         snapshots: may save the state, every few steps.
 
     Returns:
         The picture after the last step with a finite objective, or the average up to there, not
-        clipped; and the part of the optimiser's state that the next size takes over.
+        clipped; and what the next size or round takes over.
     """
     recipe = tiling.recipe
     if isinstance(start, State):
@@ -61,10 +60,9 @@ def optimize(
     else:
         recorder.begin_attempt()
         if recipe.optimizer == "lbfgs-b":
-            return run_scipy(tiling, objective, start, steps, recorder), None
+            return run_scipy(tiling, objective, start, steps, recorder), NOTHING
         state = first_state(recipe, start * recipe.pixel_range, rates)
-        if carried is not None:
-            state = state._replace(opt_state=resize_adam_state(carried, *start.shape[1:3]))
+        state = _taken_over(state, carried)
     del start, carried  # with large pictures there is room for the state alone
     last = recorder.steps_done + steps
     boundaries = [every, TOLERANCE_STEPS if recipe.tolerance else 0]
@@ -81,8 +79,7 @@ def optimize(
         # The first chunk also waits for compilation: its time says nothing about the speed.
         count = 1 if first else int(np.clip(_CHUNK_SECONDS / per_step, 1, CHUNK))
         first = False
-    # L-BFGS remembers differences between pictures of this size, which are of no use at another.
-    return picture_of(recipe, state), state.opt_state if recipe.optimizer == "adam" else None
+    return picture_of(recipe, state), _left_by(recipe, state)
 
 
 def compile_steps(
@@ -109,6 +106,26 @@ def picture_of(recipe: Recipe, state: State) -> Float[Array, "1 h w 3"]:
     """The picture of a state, white being 1: the average of pictures, if there is one."""
     image = state.image if state.average is None else state.average
     return image / recipe.pixel_range
+
+
+def _taken_over(state: State, carried: Carried) -> State:
+    """A first state that goes on with what the size or the round before has left."""
+    if carried.opt_state is not None:
+        shape = state.image.shape[1:3]
+        state = state._replace(opt_state=resize_adam_state(carried.opt_state, *shape))
+    if carried.average is not None and carried.pictures is not None:
+        state = state._replace(average=carried.average, pictures=carried.pictures)
+    return state
+
+
+def _left_by(recipe: Recipe, state: State) -> Carried:
+    """What the last state of a size or a round leaves to the next."""
+    # L-BFGS remembers differences between pictures of this size, which are of no use at another.
+    carried = Carried(state.opt_state if recipe.optimizer == "adam" else None)
+    if state.average is None:
+        return carried
+    image = state.image / recipe.pixel_range
+    return carried._replace(image=image, average=state.average, pictures=state.pictures)
 
 
 def _add(recorder: Recorder, records: Records, count: int, before: float, per_step: float) -> None:

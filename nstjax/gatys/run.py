@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
+from nstjax.gatys.carry_over import NOTHING, Carried
 from nstjax.gatys.compile_ahead import CompileAhead
 from nstjax.gatys.history import Recorder, to_picture
 from nstjax.gatys.loop import optimize
@@ -124,7 +124,7 @@ class _Run:
 
     Attributes:
         state: the snapshot's that the run goes on from, until the optimiser takes it over.
-        carried: what the optimiser left at the size before.
+        carried: what the optimiser left at the size or in the round before.
         prepared: the newest stage's objective.
     """
 
@@ -138,7 +138,7 @@ class _Run:
     snapshots: Snapshots | None
     compiling: CompileAhead
     state: list[np.ndarray] | None
-    carried: optax.OptState | None = None
+    carried: Carried = NOTHING
     prepared: _Prepared | None = None
 
     def compile(self, number: int) -> None:
@@ -173,7 +173,7 @@ class _Run:
         stage = self.stages[number]
         self.tiling.run(partial(self._prepare, stage))
         if is_steered(self.tiling.recipe) and self.state is None and self._is_round(number):
-            self._steer()
+            self._steer(image)
         self.compiling.wait()
         if not self._is_round(number + 1):
             self.compile(number + 1)
@@ -184,7 +184,7 @@ class _Run:
         image, self.carried = optimize(
             self.tiling,
             partial(self._objective, stage),
-            self._start(stage, image),
+            self._start(stage, image if self.carried.image is None else self.carried.image),
             steps=last - self.recorder.steps_done,
             rates=rates_of(self.tiling.recipe, begun=begun, steps=all_steps),
             recorder=self.recorder,
@@ -192,6 +192,8 @@ class _Run:
             carried=self._take("carried"),
             snapshots=self.snapshots,
         )
+        if not self._is_round(number + 1):
+            self.carried = Carried(self.carried.opt_state)
         is_over = bool(self.recorder.note) or self.recorder.step == last
         if is_over and number + 1 == len(self.stages):
             self.recorder.end_run()
@@ -243,12 +245,16 @@ class _Run:
         self.prepared = self._calibrated(_Prepared(made_for, structure, inputs, units))
         return self.prepared
 
-    def _steer(self) -> None:
-        """Changes the balance between the terms by what the round before came to."""
+    def _steer(self, image: Any) -> None:
+        """Changes the balance between the terms by what the round before came to, its picture."""
         recorder, prepared = self.recorder, self.prepared
         assert prepared is not None  # it is the round's
         if prepared.units["style"]:
-            distance = recorder.history[-1]["style_raw"] / prepared.units["style"]
+            style = recorder.history[-1]["style_raw"]
+            if self.tiling.recipe.average:  # the history is of the pictures that are averaged
+                shown = jnp.asarray(to_picture(image))
+                style = units_of(prepared.structure, prepared.inputs, shown)["style"]
+            distance = style / prepared.units["style"]
             balance = steered(recorder.state.balance, self.tiling.recipe, distance)
             recorder.state.balance = balance
             self.prepared = self._calibrated(prepared)

@@ -25,7 +25,7 @@ from nstjax.settings import Recipe
 from nstjax.vgg import Weights
 
 EVERY_S = 30.0
-_FORMAT = "nstjax-snapshot-4"  # its number changes with what it holds
+_FORMAT = "nstjax-snapshot-5"  # its number changes with what it holds
 _MOST_OF_THE_TIME = 0.05  # is spent on writing
 
 

@@ -54,6 +54,7 @@ class State(NamedTuple):
         opt_state: the optimiser's.
         step: steps done; -1 before the start has been evaluated.
         evaluations: of the objective and its gradient, so far.
+        pictures: in the average.
         average: of the pictures so far, see `averaged`; None if the recipe has none.
     """
 
@@ -64,6 +65,7 @@ class State(NamedTuple):
     opt_state: optax.OptState | Pairs
     step: Int[Array, ""]
     evaluations: Int[Array, ""]
+    pictures: Int[Array, ""]
     average: Float[Array, "1 h w 3"] | None = None
 
 
@@ -231,9 +233,12 @@ def averaged(rates: Rates, before: State, after: State) -> State:
     """
     if before.average is None:
         return after
-    pictures = after.step + 1
-    share = (1 - rates.average) / -jnp.expm1(pictures * jnp.log(rates.average))
-    return after._replace(average=before.average + share * (after.image - before.average))
+    # A round starts from the picture that the one before ended with, which is in the average.
+    is_new = (after.step > 0) | (before.pictures == 0)
+    pictures = before.pictures + is_new
+    share = is_new * (1 - rates.average) / -jnp.expm1(pictures * jnp.log(rates.average))
+    average = before.average + share * (after.image - before.average)
+    return after._replace(average=average, pictures=pictures)
 
 
 def first_state(recipe: Recipe, image: Float[Array, "1 h w 3"], rates: Rates) -> State:
@@ -283,6 +288,7 @@ def _first_state(
         opt_state=opt_state,
         step=jnp.int32(-1),
         evaluations=jnp.int32(0),
+        pictures=jnp.int32(0),
         average=image if averages else None,
     )
     # Copies: a chunk reuses its state's memory, which must not be shared with the caller.
