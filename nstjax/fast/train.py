@@ -28,7 +28,7 @@ from nstjax.fast.settings import TrainingRecipe
 from nstjax.fast.sources import identity_of
 from nstjax.fast.trainer import State, init_state
 from nstjax.fields import checked_number
-from nstjax.images import Picture, fit_size, load_image, resize_image, short_name
+from nstjax.images import Picture, fit_size, load_image, resize_picture, short_name
 from nstjax.objective import network_params
 from nstjax.settings import override
 from nstjax.structure import Inputs, Structure, Targets, TermWeights, structure_of, weights_of
@@ -117,7 +117,7 @@ def train(
     style = style if isinstance(style, Picture) else load_image(style)
     recipe = resolve(recipe, len(dataset))
     check_batch_size(recipe.batch_size)
-    style_pixels = _style_at(recipe, style.pixels)
+    style_pixels = _style_at(recipe, style)
     check_sizes(recipe, (recipe.image_size, recipe.image_size), style_pixels.shape[1:3])
     structure, inputs = objective_of(recipe, weights, style_pixels)
     config = run_config(recipe, style, dataset, weights)
@@ -297,9 +297,9 @@ def _batches(recipe: TrainingRecipe, dataset: Dataset, *, alone: bool = False) -
     )
 
 
-def _style_at(recipe: TrainingRecipe, pixels: Pixels) -> Pixels:
-    height, width = pixels.shape[1:3]
-    return resize_image(pixels, *fit_size(height, width, recipe.style_size))
+def _style_at(recipe: TrainingRecipe, style: Picture) -> Pixels:
+    height, width = style.pixels.shape[1:3]
+    return resize_picture(style, *fit_size(height, width, recipe.style_size)).pixels
 
 
 def objective_of(
