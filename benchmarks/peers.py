@@ -28,6 +28,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -67,7 +68,12 @@ SIDES = {
     "tensorflow, huge pages": ("side_tensorflow.py",),
     "tensorflow, XLA": ("side_tensorflow.py", "compile"),
 }
-DEFAULT_SIDES = ("nstjax", OTHER_DESIGN, "torch", "torch, channels last", "tensorflow")
+# This package's, and those of the others that may be the fastest.
+DEFAULT_SIDES = (
+    *("nstjax", OTHER_DESIGN),
+    *("torch", "torch, channels last", "torch, compiled", "torch, compiled, channels last"),
+    *("tensorflow", "tensorflow, XLA"),
+)
 WORKS = ("pixels-256", "pixels-512", "paint-512x512", "paint-1024x768", "train-256", "pixels-1024")
 STEPS = {"pixels": 8, "paint": 2, "train": 1}  # in a round
 # Of the values: what rounding makes of some steps, and far less than a mistake.
@@ -122,14 +128,16 @@ def main() -> None:
 
 
 def present(names: list[str]) -> list[str]:
-    """Those of the sides that can run here; a word about the others."""
+    """Lists the sides that can run here; a word about the others."""
     found = []
     for name in names:
         library = name.split(",")[0]
-        if importlib.util.find_spec(library):
-            found.append(name)
-        else:
+        if not importlib.util.find_spec(library):
             print(f'{name} is left out: pip install ".[bench]"', file=sys.stderr)
+        elif name.startswith("torch, compiled") and not shutil.which("g++"):
+            print(f"{name} is left out: torch.compile needs g++", file=sys.stderr)
+        else:
+            found.append(name)
     return found
 
 
