@@ -93,7 +93,8 @@ def compare(options: argparse.Namespace) -> tuple[list[Row], Style, list[np.ndar
     Returns what each gave, the last style, whose objective is everybody's, and the photographs.
     """
     weights = nstjax.load_weights(get_training_recipe(options.recipe).network)
-    photographs = held_out(options.photographs, options.count, options.size)
+    dataset = open_dataset(f"folder:{options.photographs}", holdout=options.count)
+    photographs = held_out(dataset, options.size)
     rows, style = [], None
     with tempfile.TemporaryDirectory() as workdir:
         for limit in options.limits:

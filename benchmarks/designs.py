@@ -85,7 +85,7 @@ def learn(design: str, dataset: Dataset, options: argparse.Namespace) -> dict[st
         )
         style = load_style(result.path)
     pixel = pixel_recipe(style, size=options.size, steps=1)
-    photographs = held_out(options.photographs, options.count, options.size)
+    photographs = held_out(dataset, options.size)
     rows = []
     found = objectives(pixel, weights, painting.pixels, photographs)
     for objective, content in zip(found, photographs, strict=True):

@@ -24,6 +24,7 @@ from style_objective import held_out, objectives, pixel_recipe
 import nstjax
 from nstjax.assets import BUNDLED_STYLES
 from nstjax.fast import load_style, paint_pixels
+from nstjax.fast.data import open_dataset
 
 
 def iterations(
@@ -79,7 +80,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
 
-    photographs = held_out(options.photographs, options.count, options.size)
+    dataset = open_dataset(f"folder:{options.photographs}", holdout=options.count)
+    photographs = held_out(dataset, options.size)
     weights = nstjax.load_weights()
     rows = [row for name in options.styles for row in compare(name, options, photographs, weights)]
     settings = {name: getattr(options, name) for name in ("size", "steps", "count", "inits")}

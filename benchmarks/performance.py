@@ -58,16 +58,19 @@ def filled(text: str, folder: Path) -> str:
 def sections(folder: Path, names: Iterable[str]) -> Iterator[str]:
     """The tables of some benchmarks, one for each machine that there are files of."""
     for name in names:
-        results: dict[str, list[Result]] = {}
-        days: dict[str, set[str]] = {}
+        parts: dict[str, list[dict[str, Any]]] = {}
         for path in sorted(folder.glob(f"{name}*.json")):
             part = json.loads(path.read_text())
-            own = [{**part.get("settings", {}), **result} for result in part["results"]]
-            results.setdefault(about(part), []).extend(own)
-            days.setdefault(about(part), set()).add(part["date"])
-        for note, own in results.items():
-            when = " to ".join(sorted({min(days[note]), max(days[note])}))
-            yield f"{MAKERS[name](own)}\n\n*{note}; {when}: `benchmarks/{name}.py`.*"
+            parts.setdefault(about(part), []).append(part)
+        for note, alike in parts.items():
+            results = [
+                {**part.get("settings", {}), **result}
+                for part in alike
+                for result in part["results"]
+            ]
+            days = [part["date"] for part in alike]
+            when = " to ".join(sorted({min(days), max(days)}))
+            yield f"{MAKERS[name](results)}\n\n*{note}; {when}: `benchmarks/{name}.py`.*"
 
 
 def about(data: dict[str, Any]) -> str:

@@ -8,17 +8,17 @@ import numpy as np
 
 import nstjax
 from nstjax.fast import Style
-from nstjax.fast.data import open_dataset
+from nstjax.fast.data import Dataset
 from nstjax.objective import Objective
 from nstjax.settings import ObjectiveSettings, Recipe
 from nstjax.vgg import Weights
 
 
-def held_out(folder: str, count: int, size: int) -> list[np.ndarray]:
-    """The squares of photographs that `nstjax train` keeps out of a training on a folder."""
-    dataset = open_dataset(f"folder:{folder}", holdout=count).held_out
-    assert dataset is not None
-    return [dataset.picture(number, size=size) for number in range(count)]
+def held_out(dataset: Dataset, size: int) -> list[np.ndarray]:
+    """The squares of the photographs that are kept out of trainings on a dataset."""
+    kept = dataset.held_out
+    assert kept is not None
+    return [kept.picture(number, size=size) for number in range(len(kept))]
 
 
 def objectives(
